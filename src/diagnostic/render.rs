@@ -1,0 +1,59 @@
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use super::{Diagnostic, Severity, Source};
+
+/// Whether rendered text carries terminal colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// No escape sequences.
+    Plain,
+    /// ANSI colours.
+    Coloured,
+}
+
+/// Prints one diagnostic with its place in `source`, ending without a line feed.
+pub fn render(source: &Source, diagnostic: &Diagnostic, style: Style) -> String {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let mut snippet = Snippet::source(source.text()).path(source.name());
+    for (place, (span, label)) in diagnostic.labels.iter().enumerate() {
+        let kind = if place == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
+        let annotation = kind.span(span.range());
+        snippet = snippet.annotation(if label.is_empty() { annotation } else { annotation.label(label.as_str()) });
+    }
+    let title = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code);
+    let mut report: Vec<Group<'_>> = vec![title.element(snippet)];
+    if let Some(help) = &diagnostic.help {
+        report.push(Group::with_title(Level::HELP.secondary_title(help.as_str())));
+    }
+    let renderer = match style {
+        Style::Plain => Renderer::plain(),
+        Style::Coloured => Renderer::styled(),
+    };
+    renderer.render(&report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::Span;
+
+    #[test]
+    fn a_diagnostic_points_at_the_word() {
+        let source = Source::new("Dockerfile", "FROM scratch\nRNU make\n");
+        let diagnostic = Diagnostic::error("unknown-instruction", "unknown instruction `RNU`", Span::new(13, 16))
+            .with_label("not a Dockerfile instruction")
+            .with_help("did you mean `RUN`?");
+        let expected = "\
+error[unknown-instruction]: unknown instruction `RNU`
+ --> Dockerfile:2:1
+  |
+2 | RNU make
+  | ^^^ not a Dockerfile instruction
+  |
+help: did you mean `RUN`?";
+        assert_eq!(render(&source, &diagnostic, Style::Plain), expected);
+    }
+}

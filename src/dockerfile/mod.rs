@@ -1,0 +1,3 @@
+//! Dockerfile text to values.
+
+pub mod instruction;

@@ -1,0 +1,211 @@
+use serde::{Deserialize, Serialize};
+
+use crate::oci::{DiffId, Digest, Platform, Reference};
+
+/// Index into the inputs of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Input(pub u32);
+
+/// One operation. Its serialised form, over the digests of its inputs, is its identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Op {
+    /// Files from outside.
+    Source(Source),
+    /// A process.
+    Run(Run),
+    /// Changes to files.
+    File(File),
+    /// A stack of independent layers.
+    Merge(Merge),
+}
+
+/// Where files come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// An image.
+    Image(Image),
+    /// A directory on this machine.
+    Local(Local),
+}
+
+/// An image whose manifest and config are already resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// Where its blobs can be fetched.
+    pub reference: Reference,
+    /// The platform's manifest.
+    pub manifest: Digest,
+    /// What it was chosen for.
+    pub platform: Platform,
+    /// Its layers, base first.
+    pub diff_ids: Vec<DiffId>,
+}
+
+/// A directory on this machine, under the name the build gave it; where it is, and what is ignored in it, is up to
+/// the executor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Local {
+    /// `context` for the main one.
+    pub name: String,
+}
+
+/// A process over a root file system; its result is the changed root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// The root; none is an empty one.
+    pub root: Option<Input>,
+    /// Program and arguments; never empty. A program without a slash is looked up in the root's PATH.
+    pub argv: Vec<String>,
+    /// `KEY=value`, in order.
+    pub env: Vec<(String, String)>,
+    /// Environment that does not change what the process does (proxies): outside the identity.
+    #[serde(skip)]
+    pub proxy_env: Vec<(String, String)>,
+    /// Working directory, absolute; made when missing.
+    pub cwd: String,
+    /// `user[:group]` by name or number, as the root's user database has it; empty is user 0.
+    pub user: String,
+    /// What the process can reach.
+    pub network: Network,
+    /// In order.
+    pub mounts: Vec<Mount>,
+    /// The platform the process is for.
+    pub platform: Platform,
+}
+
+/// What a process can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Network {
+    /// What kiln itself can reach.
+    Host,
+    /// Its own loopback.
+    None,
+}
+
+/// Something mounted while a process runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Absolute path.
+    pub target: String,
+    /// What is there.
+    pub kind: MountKind,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MountKind {
+    /// One read-only file with these bytes.
+    File {
+        /// Permission bits.
+        mode: u32,
+        /// The bytes.
+        data: String,
+    },
+}
+
+/// Changes to files; its result is the changed tree, as one layer over `base`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    /// The tree to change; none is an empty one.
+    pub base: Option<Input>,
+    /// In order.
+    pub actions: Vec<FileAction>,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileAction {
+    /// Copies files.
+    Copy {
+        /// What.
+        source: CopySource,
+        /// Where to: absolute; a trailing slash means a directory.
+        destination: String,
+        /// How.
+        options: CopyOptions,
+    },
+    /// Makes a directory and its missing parents, mode 0755. An existing one stays as it is.
+    MakeDirectory {
+        /// Absolute path.
+        path: String,
+        /// Owner of what is made.
+        owner: Option<Owner>,
+    },
+}
+
+/// What a copy reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CopySource {
+    /// A path in a tree.
+    Path {
+        /// The tree.
+        from: Input,
+        /// Relative to its root; may have wildcards.
+        path: String,
+    },
+    /// A file of its own.
+    Inline {
+        /// File name.
+        name: String,
+        /// The bytes.
+        data: String,
+    },
+}
+
+/// How a copy is done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyOptions {
+    /// Owner of everything copied; none keeps the source's.
+    pub owner: Option<Owner>,
+    /// Mode of everything copied; none keeps the source's.
+    pub mode: Option<Mode>,
+    /// What happens to archives.
+    pub add: Add,
+}
+
+/// Whether a copied archive is unpacked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Add {
+    /// Archives are files like others.
+    #[default]
+    Copy,
+    /// A source that is an archive is unpacked into the destination.
+    Unpack,
+}
+
+/// `user[:group]`; names are looked up in the tree that is changed, unknown ones are 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// As written.
+    pub text: String,
+}
+
+/// A mode to set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Twelve bits, for files and directories alike.
+    Octal(u32),
+    /// Clauses as chmod(1) has them.
+    Symbolic(Symbolic),
+}
+
+/// Clauses as chmod(1) has them, such as `u+x,go-w`; checked by the front end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Symbolic(pub String);
+
+/// A stack of independent layers: the first input, then the own layer of each further one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Merge {
+    /// Base first; each contributes what it adds over its own base.
+    pub layers: Vec<Input>,
+}

@@ -1,0 +1,89 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::oci::Digest;
+
+/// Path of an entry: relative to the root, `/`-separated, no leading or trailing slash, any bytes but NUL.
+pub type EntryPath = Vec<u8>;
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// A regular file.
+    File {
+        /// Content bytes.
+        size: u64,
+        /// Digest of the content alone.
+        digest: Digest,
+        /// Where the content starts in the layer's uncompressed tar.
+        offset: u64,
+    },
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink {
+        /// Its text.
+        target: Vec<u8>,
+    },
+    /// Another name of a file earlier in the same layer.
+    Hardlink {
+        /// That file.
+        target: EntryPath,
+    },
+    /// A character device.
+    CharDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A block device.
+    BlockDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A named pipe.
+    Fifo,
+    /// The lower layers' entry of this path (the marker's own name resolved) is gone.
+    Whiteout,
+    /// The lower layers' children of this directory are gone.
+    Opaque,
+}
+
+/// Seconds and nanoseconds since the epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Mtime {
+    /// Seconds.
+    pub seconds: i64,
+    /// Below 1,000,000,000. Layers keep whole seconds; trees keep both.
+    pub nanoseconds: u32,
+}
+
+/// What an entry carries besides its kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Permission, set-id and sticky bits: twelve bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Modification time.
+    pub mtime: Mtime,
+    /// Extended attributes by full name. Only `security.capability` goes into a layer's tar; trees get them all.
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// One entry of a layer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Entry {
+    /// Where; of a whiteout, the path that is gone.
+    pub path: EntryPath,
+    /// What.
+    pub kind: Kind,
+    /// The rest.
+    pub metadata: Metadata,
+}
