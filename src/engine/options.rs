@@ -1,0 +1,149 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::graph::Network;
+use crate::oci::{Digest, ImageConfig, Manifest, Platform, Reference};
+
+/// What to build and how.
+#[derive(Debug, Clone, Default)]
+pub struct BuildOptions {
+    /// The context directory.
+    pub context: PathBuf,
+    /// The Dockerfile; none means `Dockerfile`, then `dockerfile`, in the context.
+    pub file: Option<DockerfileSource>,
+    /// Names the result gets.
+    pub tags: Vec<Reference>,
+    /// `--build-arg`, in order; a value of none is taken from the environment by the command line.
+    pub build_args: BTreeMap<String, String>,
+    /// The stage to build; none is the last.
+    pub target: Option<String>,
+    /// Labels added last.
+    pub labels: BTreeMap<String, String>,
+    /// Ignore cached results.
+    pub no_cache: bool,
+    /// Ask registries even for tags that are known here.
+    pub pull: bool,
+    /// Network of RUN.
+    pub network: Option<Network>,
+    /// What becomes of the result besides the store; empty means the store alone.
+    pub outputs: Vec<Output>,
+    /// Push every tag.
+    pub push: bool,
+    /// Steps at once; none is the number of processors.
+    pub jobs: Option<usize>,
+    /// The platform to build for; none is this machine's.
+    pub platform: Option<Platform>,
+    /// Registries that may be asked without TLS, or with a certificate nobody vouches for.
+    pub insecure_registries: Vec<String>,
+    /// Time of everything that is made (`SOURCE_DATE_EPOCH`), seconds.
+    pub source_date_epoch: Option<i64>,
+}
+
+/// Where the Dockerfile is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DockerfileSource {
+    /// A path, relative to the working directory.
+    Path(PathBuf),
+    /// Standard input, already read.
+    Text(String),
+}
+
+/// One `--output`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Form of the result.
+    pub kind: OutputKind,
+    /// Where; none is standard output.
+    pub destination: Option<PathBuf>,
+    /// A name written into archives besides the tags.
+    pub name: Option<Reference>,
+}
+
+/// Form of a build result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputKind {
+    /// OCI archive.
+    Oci,
+    /// Archive for `docker load`.
+    Docker,
+    /// The files, in a directory.
+    Local,
+    /// The files, as a tar.
+    Tar,
+    /// The image, in the store.
+    Image,
+    /// The image, in the registry.
+    Registry,
+}
+
+/// What a build made.
+#[derive(Debug, Clone)]
+pub struct BuildResult {
+    /// The config's digest: the image id.
+    pub image_id: Digest,
+    /// The manifest's digest.
+    pub manifest: Digest,
+    /// The manifest's size.
+    pub manifest_size_bytes: u64,
+    /// The names it got.
+    pub tags: Vec<Reference>,
+    /// Steps whose results were known.
+    pub cached_steps: usize,
+    /// Steps that were executed.
+    pub executed_steps: usize,
+}
+
+/// One line of `kiln images`.
+#[derive(Debug, Clone)]
+pub struct ImageSummary {
+    /// The name; none for an image without one.
+    pub reference: Option<Reference>,
+    /// The config's digest.
+    pub image_id: Digest,
+    /// The manifest's digest.
+    pub manifest: Digest,
+    /// When its last layer was made.
+    pub created: Option<jiff::Timestamp>,
+    /// Bytes of its layers, uncompressed where known.
+    pub size_bytes: u64,
+    /// What it is for.
+    pub platform: Platform,
+}
+
+/// An image, whole.
+#[derive(Debug, Clone)]
+pub struct ImageDetails {
+    /// The config's digest.
+    pub image_id: Digest,
+    /// The manifest's digest.
+    pub manifest_digest: Digest,
+    /// All its names here.
+    pub references: Vec<Reference>,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// The config.
+    pub config: ImageConfig,
+    /// The config's exact bytes.
+    pub config_bytes: Vec<u8>,
+    /// Uncompressed bytes of each layer, base first; 0 where not known.
+    pub layer_sizes: Vec<u64>,
+}
+
+/// Form of an archive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ArchiveFormat {
+    /// For `docker load`; also a valid OCI layout.
+    #[default]
+    Docker,
+    /// OCI layout alone.
+    Oci,
+}
+
+/// What one image of an archive became.
+#[derive(Debug, Clone)]
+pub struct LoadedImage {
+    /// Names it got; empty for an image without one.
+    pub references: Vec<Reference>,
+    /// The config's digest.
+    pub image_id: Digest,
+}

@@ -1,0 +1,125 @@
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::graph::NodeId;
+
+/// Which of a process's two outputs a line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The result was known already.
+    Cached,
+    /// It was done.
+    Done,
+    /// It could not be done; the text says why, in one line.
+    Failed {
+        /// The cause.
+        message: String,
+    },
+    /// It was stopped, or never started because another step failed.
+    Cancelled,
+}
+
+/// Something that happens during a build, in the order in which it happens. Every progress display is a view of these.
+///
+/// Serialised with a `type` member in snake case: the schema of `--progress=json`, one object a line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// The steps of the build, in the order of the file; before any of them starts.
+    Planned {
+        /// All that will be looked up or executed.
+        steps: Vec<PlannedStep>,
+    },
+    /// A step began to execute.
+    Started {
+        /// Which.
+        step: StepId,
+    },
+    /// A step's process wrote something: bytes as they came, perhaps not whole lines, invalid UTF-8 replaced.
+    Output {
+        /// Which.
+        step: StepId,
+        /// Where it was written.
+        stream: Stream,
+        /// What.
+        text: String,
+    },
+    /// A step, or a transfer outside any step, moved bytes.
+    Transfer {
+        /// The step it belongs to.
+        step: Option<StepId>,
+        /// What is moved, such as `pull sha256:0123456789ab` or `push docker.io/me/app:1`.
+        what: String,
+        /// Bytes so far.
+        done_bytes: u64,
+        /// Bytes in all, where known.
+        total_bytes: Option<u64>,
+        /// Whether it is finished.
+        finished: bool,
+    },
+    /// A step ended.
+    Finished {
+        /// Which.
+        step: StepId,
+        /// How.
+        #[serde(flatten)]
+        outcome: Outcome,
+        /// Time from its start, in milliseconds in the serialised form.
+        #[serde(rename = "duration_ms", serialize_with = "milliseconds")]
+        duration: Duration,
+    },
+    /// Something worth knowing that does not stop the build.
+    Warning {
+        /// One line.
+        message: String,
+    },
+    /// A phase after the steps, such as writing the image, began or ended.
+    Phase {
+        /// What, such as `writing image`.
+        what: String,
+        /// What came of it, at its end: a digest, a name.
+        result: Option<String>,
+    },
+}
+
+/// Identity of a step within one build: its node.
+pub type StepId = NodeId;
+
+/// A step as it is known before it starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlannedStep {
+    /// Identity in later events.
+    pub step: StepId,
+    /// What people read.
+    pub title: String,
+    /// The steps it waits for.
+    pub inputs: Vec<StepId>,
+}
+
+/// Takes events from many threads.
+pub trait Observe: Send + Sync {
+    /// Takes one event; must be quick.
+    fn observe(&self, event: Event);
+}
+
+impl<F: Fn(Event) + Send + Sync> Observe for F {
+    fn observe(&self, event: Event) {
+        self(event);
+    }
+}
+
+fn milliseconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
