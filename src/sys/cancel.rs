@@ -3,7 +3,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Asks work to stop. Clones share one flag; long work checks it between blocks.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    flag: Arc<AtomicBool>,
+    parent: Option<Arc<Cancel>>,
+}
 
 /// The work was asked to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -16,23 +19,30 @@ impl Cancel {
         Cancel::default()
     }
 
+    /// Returns a flag of its own that also counts as raised once this one is.
+    pub fn child(&self) -> Cancel {
+        Cancel { flag: Arc::default(), parent: Some(Arc::new(self.clone())) }
+    }
+
     /// Raises the flag, for good.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.flag.store(true, Ordering::SeqCst);
     }
 
     /// Tells whether the flag is raised.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.flag.load(Ordering::SeqCst) || self.parent.as_ref().is_some_and(|parent| parent.is_cancelled())
     }
 
     /// Returns the flag itself, for signal handlers.
     pub fn flag(&self) -> Arc<AtomicBool> {
-        self.0.clone()
+        self.flag.clone()
     }
 
+    /// Returns an error once the flag is raised.
+    ///
     /// # Errors
-    /// [`Cancelled`] once the flag is raised.
+    /// [`Cancelled`].
     pub fn check(&self) -> Result<(), Cancelled> {
         if self.is_cancelled() { Err(Cancelled) } else { Ok(()) }
     }
