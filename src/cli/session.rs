@@ -1,0 +1,88 @@
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use super::Error;
+use crate::engine::{Engine, EngineOptions};
+use crate::sys::Cancel;
+
+/// Flags of every command.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(super) struct Global {
+    /// Keep images, cache and logs in this directory
+    #[arg(long, global = true, value_name = "DIR", env = "KILN_ROOT", help_heading = "Global options")]
+    root: Option<PathBuf>,
+    /// Read the configuration from this file
+    #[arg(long, global = true, value_name = "FILE", env = "KILN_CONFIG", help_heading = "Global options")]
+    config: Option<PathBuf>,
+    /// Write what kiln does to stderr (KILN_LOG chooses what, such as `kiln::registry=trace`)
+    #[arg(long, global = true, help_heading = "Global options")]
+    debug: bool,
+}
+
+/// What a command works with.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// Raised by the first SIGINT or SIGTERM.
+    pub(super) cancel: Cancel,
+    /// Whether stderr carries kiln's own log as well, which a live display would tear.
+    pub(super) logging: bool,
+    options: EngineOptions,
+}
+
+impl Global {
+    /// Prepares the process: signals and logging. The store is not touched.
+    pub(super) fn session(&self) -> Result<Session, Error> {
+        let cancel = Cancel::new();
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the first signal asks, and a second one does not wait for an answer.
+            flag::register_conditional_shutdown(signal, super::report::INTERRUPTED.into(), cancel.flag())
+                .map_err(Error::Signals)?;
+            flag::register(signal, cancel.flag()).map_err(Error::Signals)?;
+        }
+        let options = EngineOptions { root: self.root.clone(), config: self.config.clone() };
+        Ok(Session { cancel, logging: start_log(self.debug), options })
+    }
+}
+
+impl Session {
+    /// Opens the store.
+    pub(super) fn engine(&self) -> Result<Engine, Error> {
+        Ok(Engine::open(&self.options)?)
+    }
+}
+
+/// Starts kiln's own log if anybody asked for it, and tells whether.
+fn start_log(debug: bool) -> bool {
+    let filter = match std::env::var("KILN_LOG") {
+        Ok(filter) if !filter.is_empty() => filter,
+        _ if debug => "kiln=debug".to_owned(),
+        _ => "kiln=warn".to_owned(),
+    };
+    let chosen = debug || filter != "kiln=warn";
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(io::stderr)
+        .with_ansi(colours())
+        .init();
+    chosen
+}
+
+/// Tells whether stderr shows colours (<https://no-color.org>).
+pub(super) fn colours() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Creates the file at `path`.
+pub(super) fn create(path: &Path) -> Result<File, Error> {
+    File::create(path).map_err(|source| Error::File { action: "create", path: path.to_owned(), source })
+}
+
+/// Writes a whole file, such as the one of `--iidfile`.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    std::fs::write(path, bytes).map_err(|source| Error::File { action: "write", path: path.to_owned(), source })
+}
