@@ -32,7 +32,7 @@ pub use error::Error;
 
 /// Builds container images from Dockerfiles.
 #[derive(Debug, Parser)]
-#[command(name = "kiln", version, propagate_version = false, disable_help_subcommand = true, max_term_width = 110)]
+#[command(name = "kiln", version, propagate_version = false, max_term_width = 110)]
 struct Cli {
     #[command(flatten)]
     global: session::Global,
