@@ -27,7 +27,7 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
         None if io::stdin().is_terminal() => {
             return Err(Error::Usage("no archive: name a file with `-i`, or pipe one in".to_owned()));
         }
-        None => Box::new(io::stdin().lock()),
+        None => Box::new(session.input()),
     };
     let engine = session.engine()?;
     let display = args.progress.display(if args.quiet { Some(Mode::Quiet) } else { None }, session);

@@ -1,8 +1,10 @@
+use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use super::Error;
-use super::session::{self, Session};
+use super::session::Session;
 use crate::engine::ArchiveFormat;
 
 /// Write images to an archive
@@ -41,14 +43,20 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
         engine.save(&args.images, format, &mut out, &session.cancel)?;
         return Ok(out.flush()?);
     };
-    // A name that is not there must not cost an older archive its content.
-    for image in &args.images {
-        engine.inspect(image)?;
-    }
     let file_error = |source| Error::File { action: "write", path: path.clone(), source };
-    let mut out = BufWriter::with_capacity(BUFFER_BYTES, session::create(path)?);
+    // A device or a pipe is written as it is; a file is replaced when the archive is whole.
+    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        let file = File::options().write(true).open(path).map_err(file_error)?;
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
+        engine.save(&args.images, format, &mut out, &session.cancel)?;
+        return out.flush().map_err(file_error);
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let whole = tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(directory);
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, whole.map_err(file_error)?);
     engine.save(&args.images, format, &mut out, &session.cancel)?;
-    out.flush().map_err(file_error)
+    let whole = out.into_inner().map_err(|error| file_error(error.into_error()))?;
+    whole.persist(path).map(drop).map_err(|error| file_error(error.error))
 }
 
 /// A pipe's default capacity: less means more system calls, more is not taken at once.

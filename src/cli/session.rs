@@ -1,7 +1,8 @@
-use std::fs::File;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
@@ -56,6 +57,36 @@ impl Session {
     }
 }
 
+/// Standard input that notices interrupts: a blocked read is restarted after a signal, and would hear none.
+#[derive(Debug)]
+pub(super) struct Input<'a> {
+    cancel: &'a Cancel,
+}
+
+impl Session {
+    /// Returns standard input.
+    pub(super) fn input(&self) -> Input<'_> {
+        Input { cancel: &self.cancel }
+    }
+}
+
+impl Read for Input<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let stdin = io::stdin();
+        loop {
+            self.cancel.check().map_err(io::Error::other)?;
+            match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&PATIENCE)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return Ok(rustix::io::read(&stdin, &mut *buffer)?),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Half of the time in which an interrupt must be heard.
+const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
 /// Starts kiln's own log if anybody asked for it, and tells whether.
 fn start_log(debug: bool) -> bool {
     let filter = match std::env::var("KILN_LOG") {
@@ -77,12 +108,17 @@ pub(super) fn colours() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Creates the file at `path`.
-pub(super) fn create(path: &Path) -> Result<File, Error> {
-    File::create(path).map_err(|source| Error::File { action: "create", path: path.to_owned(), source })
-}
-
 /// Writes a whole file, such as the one of `--iidfile`.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     std::fs::write(path, bytes).map_err(|source| Error::File { action: "write", path: path.to_owned(), source })
+}
+
+/// Removes a file if it is there.
+pub(super) fn remove(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Error::File { action: "remove", path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
 }

@@ -90,10 +90,14 @@ enum NetworkMode {
 
 pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
     args.unsupported.check()?;
-    let options = args.options()?;
+    let options = args.options(session.input())?;
     let mode = if args.quiet { Some(Mode::Quiet) } else { None };
     let display = args.progress.display(mode, session);
     let engine = session.engine()?;
+    if let Some(path) = &args.iidfile {
+        // The id of an earlier build must not be taken for this one's if this one fails.
+        session::remove(path)?;
+    }
     let result = display.watch(|observer| engine.build(&options, observer, &session.cancel))?;
     if let Some(path) = &args.iidfile {
         session::write(path, result.image_id.to_string().as_bytes())?;
@@ -110,10 +114,10 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
 }
 
 impl Args {
-    fn options(&self) -> Result<BuildOptions, Error> {
+    fn options(&self, stdin: impl Read) -> Result<BuildOptions, Error> {
         let mut options = BuildOptions {
             context: context(&self.context)?,
-            file: self.file.as_deref().map(dockerfile).transpose()?,
+            file: self.file.as_deref().map(|path| dockerfile(path, stdin)).transpose()?,
             tags: self.tag.clone(),
             build_args: build_args(&self.build_arg, |name| std::env::var(name).ok())?,
             target: self.target.clone(),
@@ -171,12 +175,12 @@ fn context(path: &Path) -> Result<PathBuf, Error> {
     Ok(path.to_owned())
 }
 
-fn dockerfile(path: &Path) -> Result<DockerfileSource, Error> {
+fn dockerfile(path: &Path, mut stdin: impl Read) -> Result<DockerfileSource, Error> {
     if path != Path::new("-") {
         return Ok(DockerfileSource::Path(path.to_owned()));
     }
     let mut text = String::new();
-    io::stdin().lock().read_to_string(&mut text).map_err(Error::Input)?;
+    stdin.read_to_string(&mut text).map_err(Error::Input)?;
     Ok(DockerfileSource::Text(text))
 }
 
@@ -241,7 +245,7 @@ mod tests {
     }
 
     fn options(flags: &[&str]) -> Result<BuildOptions, Error> {
-        Line::parse_from([&["build"], flags, &["."]].concat()).args.options()
+        Line::parse_from([&["build"], flags, &["."]].concat()).args.options(io::empty())
     }
 
     #[test]

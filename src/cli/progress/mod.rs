@@ -118,7 +118,10 @@ impl Display {
     fn view(&self) -> Box<dyn View> {
         match self.mode {
             Mode::Tty => Box::new(tree::Tree::on_stderr(session::colours())),
-            Mode::Auto | Mode::Plain => Box::new(plain::Plain::new(io::stderr())),
+            Mode::Auto | Mode::Plain => {
+                let folding = plain::Folding::of_environment(|name| std::env::var(name).ok());
+                Box::new(plain::Plain::new(io::stderr(), folding))
+            }
             Mode::Json => Box::new(json::Json::new(io::stderr())),
             Mode::Quiet | Mode::None => Box::new(Silent),
         }

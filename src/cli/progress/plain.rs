@@ -17,9 +17,48 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How much of it waits: some screens, of how many steps ever.
 const WAITING_BYTES: usize = 64 * 1024;
 
+/// How a log viewer is told what to fold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Folding {
+    /// Not at all.
+    None,
+    /// GitHub Actions: `::group::` to `::endgroup::`.
+    GitHub,
+    /// Buildkite: from `---` to the next.
+    Buildkite,
+}
+
+impl Folding {
+    /// Returns what the service that runs this process understands.
+    pub(super) fn of_environment(variable: impl Fn(&str) -> Option<String>) -> Folding {
+        let is_set = |name| variable(name).is_some_and(|value| value == "true");
+        match () {
+            () if is_set("GITHUB_ACTIONS") => Folding::GitHub,
+            () if is_set("BUILDKITE") => Folding::Buildkite,
+            () => Folding::None,
+        }
+    }
+
+    fn begin(self) -> &'static str {
+        match self {
+            Folding::None => "",
+            Folding::GitHub => "::group::",
+            Folding::Buildkite => "--- ",
+        }
+    }
+
+    fn end(self) -> &'static str {
+        match self {
+            Folding::GitHub => "::endgroup::\n",
+            Folding::None | Folding::Buildkite => "\n",
+        }
+    }
+}
+
 /// Writes plain lines.
 pub(super) struct Plain<W> {
     out: W,
+    folding: Folding,
     steps: Steps,
     /// Phases and transfers outside steps get numbers after the steps'.
     others: Vec<String>,
@@ -46,8 +85,16 @@ struct Waiting {
 }
 
 impl<W: Write> Plain<W> {
-    pub(super) fn new(out: W) -> Plain<W> {
-        Plain { out, steps: Steps::default(), others: Vec::new(), shown: None, waiting: BTreeMap::new(), arrivals: 0 }
+    pub(super) fn new(out: W, folding: Folding) -> Plain<W> {
+        Plain {
+            out,
+            folding,
+            steps: Steps::default(),
+            others: Vec::new(),
+            shown: None,
+            waiting: BTreeMap::new(),
+            arrivals: 0,
+        }
     }
 
     fn print(&mut self, text: &str) {
@@ -78,7 +125,7 @@ impl<W: Write> Plain<W> {
         let (number, _) = self.number_and_title(section);
         let mut text: String = lines.iter().map(|line| format!("#{number} {line}\n")).collect();
         if ended {
-            text.push('\n');
+            text.push_str(self.folding.end());
         }
         if self.shown.is_none() {
             self.show(section);
@@ -103,7 +150,7 @@ impl<W: Write> Plain<W> {
     /// Prints the heading of a section.
     fn show(&mut self, section: Section) {
         let (number, title) = self.number_and_title(section);
-        self.print(&format!("#{number} {title}\n"));
+        self.print(&format!("{}#{number} {title}\n", self.folding.begin()));
         self.shown = Some(section);
     }
 
@@ -127,7 +174,7 @@ impl<W: Write> Plain<W> {
             |waiting: &Waiting| waiting.text.len() > WAITING_BYTES || at.saturating_sub(waiting.since) > PATIENCE;
         let Some(section) = self.shown.filter(|_| self.waiting.values().any(too_long)) else { return };
         let (number, _) = self.number_and_title(section);
-        self.print(&format!("#{number} ...\n\n"));
+        self.print(&format!("#{number} ...\n{}", self.folding.end()));
         self.shown = None;
         self.next();
     }
@@ -259,8 +306,12 @@ pub(super) mod tests {
     });
 
     fn shown(recording: &Recording) -> String {
+        shown_with(Folding::None, recording)
+    }
+
+    fn shown_with(folding: Folding, recording: &Recording) -> String {
         let mut out = Vec::new();
-        recording.play(&mut Plain::new(&mut out));
+        recording.play(&mut Plain::new(&mut out, folding));
         String::from_utf8(out).unwrap()
     }
 
@@ -282,6 +333,15 @@ warning: clock skew
 
 ";
         assert_eq!(shown(&BUILD), expected);
+    }
+
+    #[test]
+    fn services_that_fold_logs_are_told_where() {
+        let text = shown_with(Folding::GitHub, &BUILD);
+        assert!(text.starts_with("::group::#1 [1/3] FROM base\n#1 CACHED\n::endgroup::\n::group::#2"), "{text}");
+        assert_eq!(text.matches("::group::").count(), text.matches("::endgroup::").count());
+        let environment = |name: &str| (name == "BUILDKITE").then(|| "true".to_owned());
+        assert_eq!(Folding::of_environment(environment), Folding::Buildkite);
     }
 
     #[test]

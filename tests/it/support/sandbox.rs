@@ -135,7 +135,14 @@ impl Sandbox {
         command.args(arguments).current_dir(self.directory.path()).stdin(Stdio::null());
         command.env("KILN_ROOT", self.path("root")).env("KILN_CONFIG", self.path("config.toml"));
         // What these hold would change what tests see.
-        for variable in ["BUILDKIT_PROGRESS", "DOCKER_DEFAULT_PLATFORM", "SOURCE_DATE_EPOCH", "KILN_LOG"] {
+        for variable in [
+            "GITHUB_ACTIONS",
+            "BUILDKITE",
+            "BUILDKIT_PROGRESS",
+            "DOCKER_DEFAULT_PLATFORM",
+            "SOURCE_DATE_EPOCH",
+            "KILN_LOG",
+        ] {
             command.env_remove(variable);
         }
         command.env("DOCKER_CONFIG", self.path("docker"));
