@@ -66,3 +66,16 @@ fn output_without_end_is_kept_whole() {
     assert!(log.contains("\n1\n2\n") || log.starts_with("1\n2\n"));
     assert!(log.contains("\n299999\n300000\n"));
 }
+
+#[test]
+fn the_readme_has_the_schema_of_the_code() {
+    let text = |file: &str| std::fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let rows = |text: &str| -> Vec<String> {
+        let rows = text.lines().map(|line| line.trim_start_matches("//! "));
+        rows.filter(|line| line.starts_with("| `") && !line.starts_with("| `kiln") && !line.starts_with("| `-"))
+            .map(str::to_owned)
+            .collect()
+    };
+    let (readme, code) = (rows(&text("README.md")), rows(&text("src/cli/progress/json.rs")));
+    assert_eq!((readme.len(), &readme), (10, &code));
+}
