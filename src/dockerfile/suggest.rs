@@ -13,24 +13,30 @@ pub(super) fn did_you_mean(nearest: Option<&str>, prefix: &str) -> Option<String
     nearest.map(|nearest| format!("did you mean `{prefix}{nearest}`?"))
 }
 
-/// Returns the Levenshtein distance where it is small, and less than the whole word.
+/// Returns how many letters to add, remove, replace or swap, where that is few and less than the whole word.
 fn edits(word: &[char], candidate: &str) -> Option<usize> {
     let candidate: Vec<char> = candidate.chars().flat_map(char::to_lowercase).collect();
     if word.len().abs_diff(candidate.len()) > MOST_EDITS {
         return None;
     }
-    let mut row: Vec<usize> = (0..=candidate.len()).collect();
-    for (line, &left) in word.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = line + 1;
-        for (column, &right) in candidate.iter().enumerate() {
-            let replaced = diagonal + usize::from(left != right);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
+    let mut rows: Vec<Vec<usize>> = vec![(0..=candidate.len()).collect()];
+    for line in 1..=word.len() {
+        let mut row = vec![line];
+        for column in 1..=candidate.len() {
+            let same = word[line - 1] == candidate[column - 1];
+            let replaced = rows[line - 1][column - 1] + usize::from(!same);
+            let removed = rows[line - 1][column].min(row[column - 1]) + 1;
+            let swaps = line > 1
+                && column > 1
+                && word[line - 1] == candidate[column - 2]
+                && word[line - 2] == candidate[column - 1];
+            let swapped = if swaps { rows[line - 2][column - 2] + 1 } else { usize::MAX };
+            row.push(replaced.min(removed).min(swapped));
         }
+        rows.push(row);
     }
-    let distance = row[candidate.len()];
-    (distance <= MOST_EDITS && distance < candidate.len()).then_some(distance)
+    let distance = rows[word.len()][candidate.len()];
+    (distance <= MOST_EDITS && distance < candidate.len().min(word.len())).then_some(distance)
 }
 
 #[cfg(test)]
@@ -39,7 +45,7 @@ mod tests {
 
     #[test]
     fn the_nearest_name_within_two_edits_is_meant() {
-        let names = ["RUN", "FROM", "COPY", "ENTRYPOINT"];
+        let names = ["ENV", "CMD", "RUN", "FROM", "COPY", "ENTRYPOINT"];
         for (word, expected) in [
             ("RNU", Some("RUN")),
             ("form", Some("FROM")),
@@ -47,6 +53,7 @@ mod tests {
             ("ENTRYPIONT", Some("ENTRYPOINT")),
             ("ENTRY", None),
             ("MAKE", None),
+            ("C", None),
             ("", None),
         ] {
             assert_eq!(nearest(word, names), expected, "{word}");

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 use super::ast::{self, Arguments, DirectiveKey, Keyword};
 use super::instruction::{Arg, ArgDeclaration, Command, Dockerfile, Instruction, Pair, Stage, Step, Word};
-use super::parse::parse;
+use super::parse::{MOST_FINDINGS, parse};
 use crate::diagnostic::{Diagnostic, Severity, Source, Span, Spanned};
 use flags::Flags;
 
@@ -48,8 +48,7 @@ pub fn read(source: &Source) -> Result<(Dockerfile, Vec<Diagnostic>), Vec<Diagno
         Ok(file) if !broken => Ok((file, found)),
         lowered => {
             found.extend(lowered.err().unwrap_or_default());
-            found.sort_by_key(|diagnostic| diagnostic.labels[0].0.start);
-            Err(found)
+            Err(in_order(found))
         }
     }
 }
@@ -166,9 +165,15 @@ impl Lowering {
         if self.problems.is_empty() && !self.file.stages.is_empty() {
             return Ok(self.file);
         }
-        self.problems.sort_by_key(|problem| problem.labels[0].0.start);
-        Err(self.problems)
+        Err(in_order(self.problems))
     }
+}
+
+/// Returns the first findings by place.
+fn in_order(mut found: Problems) -> Problems {
+    found.sort_by_key(|finding| finding.labels[0].0.start);
+    found.truncate(MOST_FINDINGS);
+    found
 }
 
 /// Returns what `instruction` does; nothing where that has been reported as broken.

@@ -160,7 +160,7 @@ fn may_stand_alone(key: &str) -> bool {
 }
 
 fn no_value(field: &Field) -> Diagnostic {
-    let message = format!("invalid field `{}` must be a key=value pair", field.key.value);
+    let message = format!("field `{}` must be a key=value pair", field.key.value);
     Diagnostic::error("mount-field", message, field.span).with_label("has no value")
 }
 

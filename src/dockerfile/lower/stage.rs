@@ -27,8 +27,8 @@ fn lower_name(name: &Spanned<String>, problems: &mut Problems) -> Option<Spanned
     let message = format!("invalid name for build stage: `{}`", name.value);
     problems.push(
         Diagnostic::error("invalid-stage-name", message, name.span)
-            .with_label("must begin with a letter")
-            .with_help("letters and digits, with single `.`, `_` or `-` between them, make a stage name"),
+            .with_label("not the name of a stage")
+            .with_help("begin with a letter; go on with letters and digits, or a single `.`, `_` or `-` between them"),
     );
     None
 }

@@ -20,27 +20,26 @@ pub(super) fn name_of(text: &str) -> &str {
     instruction_name(text).map_or("", |(_, name)| name)
 }
 
-/// Reads the instruction that `text` is.
-///
-/// # Errors
-/// The finding, where its name is unknown or its arguments have another shape.
-pub(super) fn read(text: &Text, escape: char) -> Result<Instruction, Diagnostic> {
+/// Reads the instruction that `text` is. What is wrong with it goes to `problems`, and what is right is returned.
+pub(super) fn read(text: &Text, escape: char, problems: &mut Vec<Diagnostic>) -> Instruction {
     let line = Line { text, escape };
     let name = line.name();
-    let Some(keyword) = Keyword::named(name) else { return Err(unknown(line, name)) };
-    let (flags, rest) = head(line, keyword);
-    let arguments = shape::arguments(line, keyword, rest)?;
-    Ok(Instruction { keyword: Some(keyword), flags, arguments, ..broken(text) })
-}
-
-/// Returns what is known of an instruction that could not be read.
-pub(super) fn broken(text: &Text) -> Instruction {
-    let name = name_of(text.as_str());
+    let keyword = Keyword::named(name);
+    let (flags, arguments) = match keyword {
+        Some(keyword) => {
+            let (flags, rest) = head(line, keyword);
+            (flags, shape::arguments(line, keyword, rest, problems))
+        }
+        None => (Vec::new(), Err(unknown(line, name))),
+    };
     Instruction {
-        name: text.spanned(0..name.len()),
-        keyword: Keyword::named(name),
-        flags: Vec::new(),
-        arguments: Arguments::Broken,
+        name: line.spanned(name),
+        keyword,
+        flags,
+        arguments: arguments.unwrap_or_else(|finding| {
+            problems.push(finding);
+            Arguments::Broken
+        }),
         heredocs: Vec::new(),
         comments: Vec::new(),
         text: text.clone(),
@@ -67,6 +66,10 @@ fn unknown(line: Line<'_>, name: &str) -> Diagnostic {
             .with_label("not a Dockerfile instruction");
     match did_you_mean(near, "") {
         Some(help) => finding.with_help(help),
+        // It looks like a blank in an editor, and comes from web pages.
+        None if name.contains(char::is_whitespace) => {
+            finding.with_help("it holds a blank of another kind; type a plain one")
+        }
         None => finding,
     }
 }

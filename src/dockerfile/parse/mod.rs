@@ -14,6 +14,7 @@ mod shape;
 mod word;
 
 pub(super) use directive::check_option;
+pub(super) use reader::MOST_FINDINGS;
 pub(super) use word::stage_name;
 
 use std::ops::Range;

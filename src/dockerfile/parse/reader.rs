@@ -11,7 +11,7 @@ use crate::diagnostic::{Diagnostic, Span, Spanned};
 use crate::dockerfile::ast::{Arguments, Directive, DirectiveKey, Dockerfile, Heredoc, Instruction, Keyword, Text};
 
 /// More findings than this help nobody; the file is likely something else.
-const MOST_FINDINGS: usize = 100;
+pub(in crate::dockerfile) const MOST_FINDINGS: usize = 100;
 
 /// A heredoc without its end is searched for to the end of the file. This bounds how often, so that reading stays linear.
 const MOST_SEARCHES: usize = 8;
@@ -138,11 +138,7 @@ impl<'s> Reader<'s> {
         if text.as_str().is_empty() {
             return;
         }
-        let read = instruction::read(&text, self.ast.escape);
-        let mut instruction = read.unwrap_or_else(|finding| {
-            self.diagnostics.push(finding);
-            instruction::broken(&text)
-        });
+        let mut instruction = instruction::read(&text, self.ast.escape, &mut self.diagnostics);
         if let Some(&blank) = logical.blank_lines.first() {
             self.diagnostics.push(empty_continuation(blank, &instruction));
         }
@@ -152,7 +148,8 @@ impl<'s> Reader<'s> {
     }
 
     fn read_heredocs(&mut self, instruction: &mut Instruction) {
-        if !takes_heredocs(instruction) || !instruction.text.as_str().contains("<<") {
+        let known = instruction.keyword.is_some() || self.searches < MOST_SEARCHES;
+        if !known || !takes_heredocs(instruction) || !instruction.text.as_str().contains("<<") {
             return;
         }
         let text = instruction.text.clone();
@@ -167,7 +164,11 @@ impl<'s> Reader<'s> {
                     instruction.span.end = self.end_of_last_line();
                 }
                 Err(_) => {
-                    self.unterminated(&marker, span);
+                    // What follows an unknown instruction may be no heredoc at all.
+                    if instruction.keyword.is_some() {
+                        self.unterminated(&marker, span);
+                    }
+                    self.searches += 1;
                     instruction.arguments = Arguments::Broken;
                     return;
                 }
@@ -180,8 +181,7 @@ impl<'s> Reader<'s> {
         let name = &marker.name;
         let finding = Diagnostic::error("unterminated-heredoc", "unterminated heredoc", span)
             .with_label(format!("no line below is `{name}` alone"));
-        self.searches += 1;
-        let near = if self.searches <= MOST_SEARCHES { near_end(self.rest, name) } else { None };
+        let near = if self.searches < MOST_SEARCHES { near_end(self.rest, name) } else { None };
         let finding = match near {
             Some((after, line)) => {
                 self.rest = after;
@@ -212,12 +212,13 @@ impl<'s> Reader<'s> {
     }
 }
 
-/// Returns whether heredocs may follow: only in the textual form of RUN, COPY and ADD, and of ONBUILD with these.
+/// Returns whether heredocs may follow: only in the textual form of RUN, COPY and ADD, and of ONBUILD with these. An
+/// unknown instruction may be one of them misspelt.
 fn takes_heredocs(instruction: &Instruction) -> bool {
     match (&instruction.arguments, instruction.keyword) {
         (Arguments::Trigger(trigger), _) => takes_heredocs(trigger),
         (Arguments::Json(_), _) => false,
-        (_, Some(Keyword::Run | Keyword::Copy | Keyword::Add)) => true,
+        (_, None | Some(Keyword::Run | Keyword::Copy | Keyword::Add)) => true,
         _ => false,
     }
 }

@@ -15,7 +15,7 @@ use crate::dockerfile::ast::{Arguments, Declaration, Keyword, Pair};
 type Shaped = Result<Arguments, Diagnostic>;
 
 /// Reads `rest`, what follows the name and the flags, in the shape of `keyword`.
-pub(super) fn arguments(line: Line<'_>, keyword: Keyword, rest: &str) -> Shaped {
+pub(super) fn arguments(line: Line<'_>, keyword: Keyword, rest: &str, problems: &mut Vec<Diagnostic>) -> Shaped {
     match keyword {
         Keyword::Env | Keyword::Label => pairs(line, keyword, rest),
         Keyword::Arg => declarations(line, rest),
@@ -27,7 +27,7 @@ pub(super) fn arguments(line: Line<'_>, keyword: Keyword, rest: &str) -> Shaped 
         Keyword::Shell => json_only(line, rest),
         Keyword::Healthcheck => health(line, rest),
         Keyword::Maintainer | Keyword::StopSignal | Keyword::User | Keyword::Workdir => text(line, keyword, rest),
-        Keyword::Onbuild => trigger(line, rest),
+        Keyword::Onbuild => trigger(line, rest, problems),
     }
 }
 
@@ -225,7 +225,7 @@ fn text(line: Line<'_>, keyword: Keyword, rest: &str) -> Shaped {
 }
 
 /// Reads the instruction after ONBUILD.
-fn trigger(line: Line<'_>, rest: &str) -> Shaped {
+fn trigger(line: Line<'_>, rest: &str, problems: &mut Vec<Diagnostic>) -> Shaped {
     if rest.is_empty() {
         return Err(missing(line, line.name()));
     }
@@ -242,7 +242,7 @@ fn trigger(line: Line<'_>, rest: &str) -> Shaped {
         }
         _ => {
             let text = line.text.slice(line.range(rest));
-            instruction::read(&text, line.escape).map(|instruction| Arguments::Trigger(Box::new(instruction)))
+            Ok(Arguments::Trigger(Box::new(instruction::read(&text, line.escape, problems))))
         }
     }
 }
