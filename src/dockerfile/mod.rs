@@ -15,6 +15,8 @@ mod text;
 
 pub use lower::{lower, parse_trigger, read};
 pub use parse::{Parsed, parse};
+#[doc(hidden)]
+pub use parse::{RULES, accepts};
 
 use crate::diagnostic::Source;
 

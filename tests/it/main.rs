@@ -1,3 +1,4 @@
 //! One file per promise to users.
 
 mod goldens;
+mod grammar;

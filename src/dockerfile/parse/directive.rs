@@ -1,13 +1,13 @@
 //! Parser directives: comments at the top of the file that change how it is read.
 
 use nom::branch::alt;
-use nom::bytes::complete::{take_while, take_while1};
-use nom::character::complete::{anychar, char, one_of, satisfy};
+use nom::bytes::complete::{tag, take_while, take_while1};
+use nom::character::complete::{char, one_of, satisfy};
 use nom::combinator::{all_consuming, recognize, verify};
-use nom::sequence::{delimited, separated_pair, terminated};
+use nom::sequence::{delimited, separated_pair};
 use nom::{IResult, Parser};
 
-use super::line::is_blank;
+use super::line::{is_blank, physical_line};
 
 /// Accepts `# key = value`; the value reaches to the end of the line, without blanks around.
 pub(super) fn directive(input: &str) -> IResult<&str, (&str, &str)> {
@@ -35,19 +35,19 @@ pub(super) fn escape_character(input: &str) -> IResult<&str, char> {
 
 /// Accepts `skip=…`, `experimental=…` or `error=true|false`.
 pub(in crate::dockerfile) fn check_option(input: &str) -> IResult<&str, &str> {
-    let rules = |input| recognize((key_of(&["skip", "experimental"]), take_while(|c| c != ';'))).parse(input);
-    let error = |input| recognize((key_of(&["error"]), boolean)).parse(input);
-    alt((rules, error)).parse(input)
+    let rules = (verify(check_key, |key: &str| key != "error"), char('='), take_while(|c| c != ';'));
+    let error = (verify(check_key, |key: &str| key == "error"), char('='), check_boolean);
+    alt((recognize(rules), recognize(error))).parse(input)
 }
 
-fn key_of(keys: &'static [&'static str]) -> impl Fn(&str) -> IResult<&str, &str> {
-    move |input| {
-        let key = delimited(take_while(is_blank), directive_key, take_while(is_blank));
-        terminated(verify(key, |key: &str| keys.contains(&key)), char('=')).parse(input)
-    }
+/// Accepts the name of a check option, with blanks around.
+pub(super) fn check_key(input: &str) -> IResult<&str, &str> {
+    let key = alt((tag("skip"), tag("experimental"), tag("error")));
+    delimited(take_while(is_blank), key, take_while(is_blank)).parse(input)
 }
 
-fn boolean(input: &str) -> IResult<&str, &str> {
+/// Accepts what Go reads as a boolean, with blanks around.
+pub(super) fn check_boolean(input: &str) -> IResult<&str, &str> {
     verify(take_while(|c| c != ';'), |value: &str| {
         matches!(
             value.trim(),
@@ -63,7 +63,7 @@ pub(super) fn as_escape(value: &str) -> Option<char> {
     whole.parse(value).ok().map(|(_, escape)| escape)
 }
 
-/// Accepts the first characters of an interpreter line, which may precede a `syntax` directive.
+/// Accepts an interpreter line, which may precede a `syntax` directive.
 pub(super) fn interpreter(input: &str) -> IResult<&str, &str> {
-    recognize((char('#'), char('!'), verify(anychar, |&c| c != '\n'))).parse(input)
+    verify(physical_line, |line: &str| line.starts_with("#!")).parse(input)
 }

@@ -43,7 +43,7 @@ pub(super) fn flags(escape: char) -> impl Fn(&str) -> IResult<&str, Vec<(&str, P
 }
 
 /// Accepts a quoted part of a flag; in either kind of quotes the escape character protects.
-fn flag_quoted(quote: char, escape: char) -> impl Fn(&str) -> IResult<&str, Pieces<'_>> {
+pub(super) fn flag_quoted(quote: char, escape: char) -> impl Fn(&str) -> IResult<&str, Pieces<'_>> {
     move |input| {
         let inside = alt((flag_escaped(escape), take_while1(|c| c != quote && c != escape)));
         delimited(char(quote), many0(inside), opt(char(quote))).parse(input)
@@ -51,12 +51,12 @@ fn flag_quoted(quote: char, escape: char) -> impl Fn(&str) -> IResult<&str, Piec
 }
 
 /// Accepts the escape character and what it protects, and returns the latter. At the end it protects nothing.
-fn flag_escaped(escape: char) -> impl Fn(&str) -> IResult<&str, &str> {
+pub(super) fn flag_escaped(escape: char) -> impl Fn(&str) -> IResult<&str, &str> {
     move |input| preceded(char(escape), alt((recognize(anychar), eof))).parse(input)
 }
 
 /// Accepts characters that mean themselves.
-fn flag_plain(escape: char) -> impl Fn(&str) -> IResult<&str, &str> {
+pub(super) fn flag_plain(escape: char) -> impl Fn(&str) -> IResult<&str, &str> {
     move |input| take_while1(|c| !is_blank(c) && c != '\'' && c != '"' && c != escape)(input)
 }
 

@@ -81,12 +81,12 @@ pub(super) fn shell_word(input: &str) -> IResult<&str, &str> {
 }
 
 /// Accepts `'…'` with its end.
-fn closed_single(input: &str) -> IResult<&str, &str> {
+pub(super) fn closed_single(input: &str) -> IResult<&str, &str> {
     recognize((char('\''), take_till(|c| c == '\''), char('\''))).parse(input)
 }
 
 /// Accepts `"…"` with its end.
-fn closed_double(input: &str) -> IResult<&str, &str> {
+pub(super) fn closed_double(input: &str) -> IResult<&str, &str> {
     let inside = alt((escaped('\\'), take_while1(|c| c != '"' && c != '\\')));
     recognize(delimited(char('"'), many0_count(inside), char('"'))).parse(input)
 }

@@ -21,7 +21,7 @@ pub(super) fn name_of(text: &str) -> &str {
 }
 
 /// Reads the instruction that `text` is. What is wrong with it goes to `problems`, and what is right is returned.
-pub(super) fn read(text: &Text, escape: char, problems: &mut Vec<Diagnostic>) -> Instruction {
+pub(super) fn instruction(text: &Text, escape: char, problems: &mut Vec<Diagnostic>) -> Instruction {
     let line = Line { text, escape };
     let name = line.name();
     let keyword = Keyword::named(name);

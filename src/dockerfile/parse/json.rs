@@ -68,16 +68,18 @@ pub(super) fn json_escape(input: &str) -> IResult<&str, String> {
             _ => return None,
         })
     });
-    map(alt((simple, surrogates, lone)), String::from).parse(input)
+    map(alt((simple, json_surrogates, json_lone)), String::from).parse(input)
 }
 
-fn unit(input: &str) -> IResult<&str, u16> {
+/// Accepts one `\u` escape.
+pub(super) fn json_unit(input: &str) -> IResult<&str, u16> {
     let digits = nom::bytes::complete::take(4_usize).and_then(recognize(all_consuming(hex_digit1)));
     map_opt(preceded(tag("\\u"), digits), |digits: &str| u16::from_str_radix(digits, 16).ok()).parse(input)
 }
 
-fn surrogates(input: &str) -> IResult<&str, char> {
-    map_opt((unit, unit), |(high, low)| {
+/// Accepts two `\u` escapes that are one character.
+pub(super) fn json_surrogates(input: &str) -> IResult<&str, char> {
+    map_opt((json_unit, json_unit), |(high, low)| {
         let is_pair = (0xd800..0xdc00).contains(&high) && (0xdc00..0xe000).contains(&low);
         is_pair.then(|| char::decode_utf16([high, low]).next()?.ok()).flatten()
     })
@@ -85,8 +87,8 @@ fn surrogates(input: &str) -> IResult<&str, char> {
 }
 
 // Half a surrogate pair becomes the replacement character, as Go's decoder has it.
-fn lone(input: &str) -> IResult<&str, char> {
-    map(unit, |unit| char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER)).parse(input)
+pub(super) fn json_lone(input: &str) -> IResult<&str, char> {
+    map(json_unit, |unit| char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER)).parse(input)
 }
 
 fn padded<'a, O>(

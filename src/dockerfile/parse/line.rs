@@ -81,7 +81,7 @@ pub(super) fn logical_line(escape: char, offset: usize) -> impl Fn(&str) -> IRes
 }
 
 /// Accepts a line that leaves no trace inside a continuation.
-fn skipped_line(input: &str) -> IResult<&str, &str> {
+pub(super) fn skipped_line(input: &str) -> IResult<&str, &str> {
     verify(physical_line, |line: &str| {
         let line = line.trim_start();
         line.is_empty() || line.starts_with('#')

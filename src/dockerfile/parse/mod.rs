@@ -10,11 +10,13 @@ mod instruction;
 mod json;
 mod line;
 mod reader;
+mod rules;
 mod shape;
 mod word;
 
 pub(super) use directive::check_option;
 pub(super) use reader::MOST_FINDINGS;
+pub use rules::{RULES, accepts};
 pub(super) use word::stage_name;
 
 use std::ops::Range;
@@ -40,7 +42,7 @@ impl Parsed {
 
 /// Reads a whole Dockerfile. After an error it goes on with the next instruction, so that one run finds them all.
 pub fn parse(source: &Source) -> Parsed {
-    reader::Reader::new(source.text()).read()
+    reader::dockerfile(source.text())
 }
 
 /// A logical line, from whose parts the places in the source are found.

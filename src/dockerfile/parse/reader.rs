@@ -16,8 +16,13 @@ pub(in crate::dockerfile) const MOST_FINDINGS: usize = 100;
 /// A heredoc without its end is searched for to the end of the file. This bounds how often, so that reading stays linear.
 const MOST_SEARCHES: usize = 8;
 
+/// Reads a whole file.
+pub(super) fn dockerfile(source: &str) -> Parsed {
+    Reader::new(source).read()
+}
+
 /// Reads one file from top to bottom.
-pub(super) struct Reader<'s> {
+struct Reader<'s> {
     source: &'s str,
     rest: &'s str,
     ast: Dockerfile,
@@ -27,13 +32,13 @@ pub(super) struct Reader<'s> {
 }
 
 impl<'s> Reader<'s> {
-    pub(super) fn new(source: &'s str) -> Reader<'s> {
+    fn new(source: &'s str) -> Reader<'s> {
         let (rest, _) = opt(byte_order_mark).parse(source).unwrap_or((source, None));
         let ast = Dockerfile { escape: '\\', directives: Vec::new(), instructions: Vec::new() };
         Reader { source, rest, ast, comments: Vec::new(), diagnostics: Vec::new(), searches: 0 }
     }
 
-    pub(super) fn read(mut self) -> Parsed {
+    fn read(mut self) -> Parsed {
         if let Some(at) = self.source.find('\0') {
             self.diagnostics.push(nul_byte(at));
             return Parsed { ast: self.ast, diagnostics: self.diagnostics };
@@ -77,10 +82,7 @@ impl<'s> Reader<'s> {
 
     /// Reads directives up to the first line that is none.
     fn read_directives(&mut self) {
-        let interpreted = interpreter(self.rest).is_ok();
-        if interpreted {
-            self.rest = physical_line(self.rest).map_or("", |(after, _)| after);
-        }
+        let interpreted = interpreter(self.rest).map(|(after, _)| self.rest = after).is_ok();
         while let Ok((after, line)) = physical_line(self.rest) {
             let Ok((_, (key, value))) = directive(line) else { return };
             let Some(known) = DirectiveKey::named(key) else { return };
@@ -138,7 +140,7 @@ impl<'s> Reader<'s> {
         if text.as_str().is_empty() {
             return;
         }
-        let mut instruction = instruction::read(&text, self.ast.escape, &mut self.diagnostics);
+        let mut instruction = instruction::instruction(&text, self.ast.escape, &mut self.diagnostics);
         if let Some(&blank) = logical.blank_lines.first() {
             self.diagnostics.push(empty_continuation(blank, &instruction));
         }

@@ -242,7 +242,7 @@ fn trigger(line: Line<'_>, rest: &str, problems: &mut Vec<Diagnostic>) -> Shaped
         }
         _ => {
             let text = line.text.slice(line.range(rest));
-            Ok(Arguments::Trigger(Box::new(instruction::read(&text, line.escape, problems))))
+            Ok(Arguments::Trigger(Box::new(instruction::instruction(&text, line.escape, problems))))
         }
     }
 }

@@ -64,7 +64,7 @@ pub(super) fn escaped(escape: char) -> impl Fn(&str) -> IResult<&str, &str> {
 }
 
 /// Accepts characters that mean themselves.
-fn plain(escape: char) -> impl Fn(&str) -> IResult<&str, &str> {
+pub(super) fn plain(escape: char) -> impl Fn(&str) -> IResult<&str, &str> {
     move |input| take_while1(|c| !is_blank(c) && c != '\'' && c != '"' && c != escape)(input)
 }
 
