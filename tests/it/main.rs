@@ -7,6 +7,8 @@ mod cache;
 mod copy;
 mod dockerignore;
 mod errors;
+mod goldens;
+mod grammar;
 mod images;
 mod interrupt;
 mod multistage;
