@@ -1,0 +1,3 @@
+//! kiln's promises, one file each.
+
+mod isolation;
