@@ -11,7 +11,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::error::Error;
 use super::exit::{Exit, ExitStatus};
-use super::spec::{ContainerSpec, Network};
+use super::spec::{ContainerSpec, Network, RootMount};
 use super::wire::{INIT_NAME, Order, Report};
 use super::{memory, seccomp, stubs, wire};
 use crate::sys::Cancel;
@@ -64,6 +64,7 @@ impl Native {
             process.kill().map_err(launch("kill the process"))?;
         }
         let ended = process.wait().map_err(launch("wait for the process"))?;
+        forget_volatile(&spec.rootfs);
         interrupted?;
         pipes.drain(output)?;
         finish(spec, ended, &pipes.report, kills_before)
@@ -215,6 +216,18 @@ impl Pipes {
             }
         }
         Ok(())
+    }
+}
+
+/// Removes the mark by which overlayfs refuses a directory that was mounted `volatile`: it warns of a machine that went
+/// down meanwhile, and this one has not. The container's mount may outlive its processes by a moment, which is harmless.
+fn forget_volatile(root: &RootMount) {
+    if let RootMount::Overlay { work, .. } = root {
+        // Without the mark there is nothing to do; with one that stays, the next mount says so.
+        let mark = work.join("work/incompat/volatile");
+        let _ = std::fs::remove_file(mark.join("dirty"));
+        let _ = std::fs::remove_dir(&mark);
+        let _ = std::fs::remove_dir(work.join("work/incompat"));
     }
 }
 

@@ -187,9 +187,17 @@ pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
 
 /// Gives every signal its default action and unblocks all of them, as a new program expects.
 pub fn reset_signals() {
+    // The kernel's own form, in which an all-zero action is the default one: the C library refuses signals 32 and 33,
+    // which it keeps for itself, but a parent may have left them ignored.
+    const SIGNAL_SET_BYTES: usize = 8;
+    let default = [0u64; 4];
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL is a valid action; numbers that cannot be changed are refused without effect.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: `default` is as large as the kernel's `struct sigaction`; numbers that cannot be changed are refused
+        // without effect.
+        unsafe {
+            let old = std::ptr::null_mut::<c_void>();
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), old, SIGNAL_SET_BYTES);
+        }
     }
     // The mask is a set of constants, so this cannot fail.
     let _ = SigSet::empty().thread_set_mask();

@@ -25,6 +25,8 @@ pub enum Setting<'a> {
 /// What the kernel said to the type, an option or the whole.
 pub fn create(kind: &str, settings: &[Setting<'_>], attributes: Attributes) -> io::Result<OwnedFd> {
     let context = raw::fsopen(kind, raw::FsOpenFlags::FSOPEN_CLOEXEC)?;
+    // What /proc/mounts shows in its first column.
+    raw::fsconfig_set_string(&context, "source", kind)?;
     for setting in settings {
         set(&context, *setting)?;
     }
