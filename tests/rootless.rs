@@ -19,6 +19,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
         Some("inside") => inside(&arguments[2]),
+        Some("hold") => hold(Path::new(&arguments[2])),
         _ if rustix::process::geteuid().is_root() => as_fresh_user(),
         _ => inside("any"),
     }
@@ -87,6 +88,7 @@ fn inside(kind: &str) {
     with_the_host_network_too(&sandbox);
     other_users_exist_if_mapped(&sandbox, ids);
     nothing_of_the_mount_points_stays(&sandbox);
+    a_container_dies_with_kiln(&sandbox);
     println!("test rootless with {ids:?} ... ok");
 }
 
@@ -179,4 +181,35 @@ fn nothing_of_the_mount_points_stays(sandbox: &Sandbox) {
     assert_eq!(names, ["bin", "dev", "etc", "made", "proc", "sys"]);
     assert_eq!(fs::read_dir(sandbox.path("upper/etc")).unwrap().count(), 0);
     assert_eq!(fs::metadata(sandbox.path("upper/made")).unwrap().uid(), 0);
+}
+
+/// Runs a container that does not end by itself, over the sandbox in `directory`.
+fn hold(directory: &Path) {
+    let root = RootMount::Bind { path: directory.join("lower") };
+    let spec = ContainerSpec::new(root, ["/bin/busybox", "sleep", "103"].map(str::to_owned).to_vec());
+    Native::default().run(&spec, &mut |_, _| {}, &Cancel::new()).unwrap();
+}
+
+fn a_container_dies_with_kiln(sandbox: &Sandbox) {
+    let mut kiln = Command::new("/proc/self/exe").arg("hold").arg(sandbox.directory.path()).spawn().unwrap();
+    wait_until("the container runs", || sleepers() > 0);
+    kiln.kill().unwrap();
+    kiln.wait().unwrap();
+    wait_until("the container is gone", || sleepers() == 0);
+}
+
+fn sleepers() -> usize {
+    let processes = fs::read_dir("/proc").unwrap().map(Result::unwrap);
+    let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    lines.filter(|line| line == b"/bin/busybox\0sleep\0103\0").count()
+}
+
+fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if condition() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("not within 5 s: {what}");
 }

@@ -5,7 +5,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use kiln::runtime::{ContainerSpec, Error, Exit, ExitStatus, Mount, MountKind, Native, Network, RootMount, Stream};
+use kiln::runtime::{
+    Access, ContainerSpec, Error, Exit, ExitStatus, Mount, MountKind, Native, Network, RootMount, Stream,
+};
 use kiln::sys::Cancel;
 use tempfile::TempDir;
 
@@ -339,4 +341,70 @@ fn signals_and_input_are_those_of_a_new_program() {
     assert_eq!(ran.stdout, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n0\n1\n2\n3\n");
     let ran = run(&sandbox.spec(&["cat", "/proc/self/environ"])).unwrap();
     assert_eq!(ran.stdout, "PATH=/usr/bin:/bin\0HOME=/root\0");
+}
+
+#[test]
+fn system_calls_are_refused_as_dockers_profile_refuses_them() {
+    let sandbox = Sandbox::new();
+    let calls = [
+        (libc::SYS_keyctl, [0, 0], libc::EPERM),
+        (libc::SYS_bpf, [0, 0], libc::EPERM),
+        (libc::SYS_io_uring_setup, [1, 0], libc::EPERM),
+        (libc::SYS_setns, [0, 0], libc::EPERM),
+        (libc::SYS_socket, [i64::from(libc::AF_ALG), 5], libc::EPERM),
+        (libc::SYS_socket, [i64::from(libc::AF_VSOCK), 1], libc::EPERM),
+        (libc::SYS_socket, [-1, 1], libc::EAFNOSUPPORT),
+        (libc::SYS_clone, [i64::from(libc::CLONE_NEWUSER | libc::SIGCHLD), 0], libc::EPERM),
+        (libc::SYS_clone3, [0, 0], libc::ENOSYS),
+        (libc::SYS_personality, [0x40_0000, 0], libc::EPERM),
+        (600, [0, 0], libc::ENOSYS),
+    ];
+    // perl is on every Debian, and calls by number.
+    let script: String = calls
+        .iter()
+        .map(|(number, [a, b], _)| format!("$!=0; syscall({number}, {a}, {b}, 0, 0, 0); print $!+0, qq(\\n);"))
+        .collect();
+    let mut spec = sandbox.spec(&["/usr/bin/perl", "-e", &script]);
+    spec.mounts = ["/usr", "/lib", "/lib64"]
+        .into_iter()
+        .filter(|path| Path::new(path).exists())
+        .map(|path| Mount {
+            target: path.into(),
+            kind: MountKind::Bind { source: path.into(), access: Access::ReadOnly },
+        })
+        .collect();
+    let expected: String = calls.iter().map(|(_, _, errno)| format!("{errno}\n")).collect();
+    let ran = run(&spec).unwrap();
+    assert_eq!((ran.stdout, ran.stderr), (expected, String::new()));
+    assert_eq!(sandbox.changes(), ["dev", "etc", "proc", "sys"]);
+}
+
+#[test]
+fn bound_directories_are_read_only_when_asked() {
+    let sandbox = Sandbox::new();
+    fs::create_dir_all(sandbox.path("bound/sub")).unwrap();
+    let mut spec = sandbox.spec(&["sh", "-c", "touch /mnt/a/new; touch /mnt/b/new"]);
+    let bind = |target: &str, access| Mount {
+        target: target.into(),
+        kind: MountKind::Bind { source: sandbox.path("bound"), access },
+    };
+    spec.mounts = vec![bind("/mnt/a", Access::ReadOnly), bind("/mnt/b", Access::ReadWrite)];
+    let ran = run(&spec).unwrap();
+    assert_eq!(ran.stderr, "touch: /mnt/a/new: Read-only file system\n");
+    assert!(sandbox.path("bound/new").exists());
+    assert_eq!(sandbox.changes(), ["dev", "etc", "proc", "sys"]);
+}
+
+#[test]
+fn a_root_of_many_layers_works() {
+    let sandbox = Sandbox::new();
+    let layer = |number: usize| sandbox.path(&format!("layer-with-a-rather-long-name-{number:0100}"));
+    for number in 0..120 {
+        fs::create_dir(layer(number)).unwrap();
+        fs::write(layer(number).join(format!("file{number}")), "").unwrap();
+    }
+    let mut spec = sandbox.spec(&["sh", "-c", "ls / | grep -c file"]);
+    let RootMount::Overlay { lower, .. } = &mut spec.rootfs else { unreachable!("as spec() makes it") };
+    lower.extend((0..120).map(layer));
+    assert_eq!(run(&spec).unwrap().stdout, "120\n");
 }

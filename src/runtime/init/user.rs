@@ -18,8 +18,7 @@ pub(super) struct User {
 impl User {
     /// Finds out who `text` (`user[:group]`) is in the root, which is `/` already.
     pub(super) fn resolve(text: &str) -> Result<User, UserError> {
-        let (passwd, group) = (read("/etc/passwd"), if text.is_empty() { String::new() } else { read("/etc/group") });
-        lookup(text, &passwd, &group)
+        lookup(text, &read("/etc/passwd"), &read("/etc/group"))
     }
 }
 
@@ -83,11 +82,10 @@ fn lookup(text: &str, passwd: &str, group: &str) -> Result<User, UserError> {
         (None, None) => return Err(UserError::NoUser(name.to_owned())),
     };
     let home = account.as_ref().map(|account| account.home).filter(|home| !home.is_empty()).unwrap_or("/").to_owned();
-    let gid = match group_name {
-        Some(name) => gid_of(name, group)?,
-        None if text.is_empty() => 0,
-        None => listed_gid,
-    };
+    if text.is_empty() {
+        return Ok(User { uid: 0, gid: 0, groups: vec![0], home });
+    }
+    let gid = group_name.map_or(Ok(listed_gid), |name| gid_of(name, group))?;
     let mut all = vec![gid];
     if let (None, Some(account)) = (group_name, &account) {
         let more = groups(group).filter(|(_, _, members)| members.contains(&account.name)).map(|(_, gid, _)| gid);
