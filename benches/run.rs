@@ -1,5 +1,4 @@
 //! What a trivial step costs: a static program in a container over three layers, from the call to its exit.
-#![expect(missing_docs, reason = "criterion's macros make public functions")]
 
 use std::fs;
 use std::path::Path;

@@ -201,7 +201,7 @@ fn a_container_dies_with_kiln(sandbox: &Sandbox) {
 fn sleepers() -> usize {
     let processes = fs::read_dir("/proc").unwrap().map(Result::unwrap);
     let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
-    lines.filter(|line| line == b"/bin/busybox\0sleep\0103\0").count()
+    lines.filter(|line| line == b"/bin/busybox\0sleep\x00103\0").count()
 }
 
 fn wait_until(what: &str, condition: impl Fn() -> bool) {

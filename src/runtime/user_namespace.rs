@@ -47,7 +47,7 @@ pub enum Error {
 
 /// Makes this process root in a user namespace of its own, with a private mount namespace, unless it may mount
 /// already. Users other than 0 exist in it when /etc/subuid and /etc/subgid have ranges for the user and `newuidmap` and
-/// `newgidmap` are installed; [`ids`](super::ids) tells. Must be called before there are threads.
+/// `newgidmap` are installed; [`ids()`](fn@super::ids) tells. Must be called before there are threads.
 ///
 /// The process stays the same one, so signals, its exit status and kill -9 work as if nothing had happened.
 ///
