@@ -1,17 +1,18 @@
 //! What a trivial step costs: a static program in a container over three layers, from the call to its exit.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use kiln::runtime::{ContainerSpec, Native, Network, RootMount};
 use kiln::sys::Cancel;
+use tempfile::TempDir;
 
 fn spec(directory: &Path, network: Network) -> ContainerSpec {
     let root = RootMount::Overlay {
         lower: ["2", "1", "0"].map(|layer| directory.join(layer)).to_vec(),
-        upper: directory.join("upper"),
-        work: directory.join("work"),
+        upper: PathBuf::new(),
+        work: PathBuf::new(),
         userxattr: false,
     };
     let mut spec = ContainerSpec::new(root, vec!["/true".into()]);
@@ -21,10 +22,26 @@ fn spec(directory: &Path, network: Network) -> ContainerSpec {
     spec
 }
 
-/// A program of 120 bytes of code that exits at once, assembled for this machine by the system's compiler.
+/// Gives `base` directories for its changes, as every step gets its own.
+fn with_fresh_upper(base: &ContainerSpec, directory: &Path) -> (ContainerSpec, TempDir) {
+    let own = tempfile::tempdir_in(directory).unwrap();
+    let mut spec = base.clone();
+    let RootMount::Overlay { upper, work, .. } = &mut spec.rootfs else { unreachable!("as spec() makes it") };
+    (*upper, *work) = (own.path().join("upper"), own.path().join("work"));
+    fs::create_dir(&upper).unwrap();
+    fs::create_dir(&work).unwrap();
+    (spec, own)
+}
+
+/// Makes a program that exits at once.
 fn make_true(path: &Path) {
+    const EXIT: &str = if cfg!(target_arch = "aarch64") {
+        "mov x8, #93; mov x0, #0; svc #0"
+    } else {
+        "mov $60, %eax; xor %edi, %edi; syscall"
+    };
     let source = path.with_extension("c");
-    fs::write(&source, "void _start(void) { __asm__ volatile(\"mov $60, %eax; xor %edi, %edi; syscall\"); }").unwrap();
+    fs::write(&source, format!("void _start(void) {{ __asm__ volatile(\"{EXIT}\"); }}")).unwrap();
     let built =
         std::process::Command::new("cc").args(["-nostdlib", "-static", "-o"]).args([path, &source]).status().unwrap();
     assert!(built.success());
@@ -32,7 +49,7 @@ fn make_true(path: &Path) {
 
 fn trivial_step(c: &mut Criterion) {
     let directory = tempfile::tempdir().unwrap();
-    for name in ["0/etc", "1/usr", "2/tmp", "upper", "work"] {
+    for name in ["0/etc", "1/usr", "2/tmp"] {
         fs::create_dir_all(directory.path().join(name)).unwrap();
     }
     make_true(&directory.path().join("0/true"));
@@ -40,10 +57,12 @@ fn trivial_step(c: &mut Criterion) {
     for (name, network) in [("host", Network::Host), ("none", Network::None)] {
         let spec = spec(directory.path(), network);
         c.bench_function(&format!("run/trivial step, network {name}"), |bencher| {
-            bencher.iter(|| {
+            let step = |(spec, own): (ContainerSpec, TempDir)| {
                 let exit = native.run(&spec, &mut |_, _| {}, &Cancel::new()).unwrap();
                 assert!(exit.status.success());
-            });
+                own
+            };
+            bencher.iter_batched(|| with_fresh_upper(&spec, directory.path()), step, BatchSize::SmallInput);
         });
     }
 }

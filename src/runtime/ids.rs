@@ -25,9 +25,9 @@ pub enum Ids {
 
 static IDS: OnceLock<Ids> = OnceLock::new();
 
-/// Returns which users there are for this process.
+/// Returns which users there are for this process now; `runtime::enter_user_namespace` changes it.
 pub fn ids() -> Ids {
-    *IDS.get_or_init(|| {
+    IDS.get().copied().unwrap_or_else(|| {
         let read = |kind| std::fs::read_to_string(format!("/proc/self/{kind}_map")).unwrap_or_default();
         of_maps(&read("uid"), &read("gid"))
     })
