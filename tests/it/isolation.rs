@@ -22,9 +22,9 @@ struct Ran {
     stderr: String,
 }
 
-const APPLETS: [&str; 21] = [
-    "sh", "cat", "echo", "id", "ls", "grep", "mkdir", "touch", "rm", "sleep", "unshare", "mount", "hostname", "pwd",
-    "env", "ip", "stat", "setsid", "kill", "ln", "head",
+const APPLETS: [&str; 22] = [
+    "mknod", "sh", "cat", "echo", "id", "ls", "grep", "mkdir", "touch", "rm", "sleep", "unshare", "mount", "hostname",
+    "pwd", "env", "ip", "stat", "setsid", "kill", "ln", "head",
 ];
 
 impl Sandbox {
@@ -159,9 +159,9 @@ fn mounts_are_as_buildkit_has_them() {
     let ran =
         Sandbox::new().sh("cat /proc/mounts; cat /etc/hosts; hostname; ls /dev; echo x > /dev/null; ls -l /dev/fd");
     let mounts = [
-        "overlay / overlay rw,",
+        "overlay / overlay rw,nodev,",
         "proc /proc proc rw,nosuid,nodev,noexec,relatime",
-        "tmpfs /dev tmpfs rw,nosuid,size=65536k,mode=755",
+        "tmpfs /dev tmpfs rw,nosuid,nodev,size=65536k,mode=755",
         "devpts /dev/pts devpts rw,nosuid,noexec,relatime,gid=5,mode=620,ptmxmode=666",
         "tmpfs /dev/shm tmpfs rw,nosuid,nodev,noexec,relatime,size=65536k",
         "mqueue /dev/mqueue mqueue rw,nosuid,nodev,noexec,relatime",
@@ -407,4 +407,14 @@ fn a_root_of_many_layers_works() {
     let RootMount::Overlay { lower, .. } = &mut spec.rootfs else { unreachable!("as spec() makes it") };
     lower.extend((0..120).map(layer));
     assert_eq!(run(&spec).unwrap().stdout, "120\n");
+}
+
+#[test]
+fn device_nodes_can_be_made_for_the_layer_but_not_opened() {
+    let sandbox = Sandbox::new();
+    for place in ["/tmp", "/dev", "/dev/shm"] {
+        let ran = sandbox.sh(&format!("mknod {place}/disk c 1 5 && cat {place}/disk | head -c 1"));
+        assert_eq!(ran.stderr, format!("cat: can't open '{place}/disk': Permission denied\n"));
+    }
+    assert!(sandbox.changes().contains(&"tmp/disk".to_owned()));
 }

@@ -12,9 +12,9 @@ use crate::runtime::spec::{Access, ContainerSpec, Mount, MountKind, Network};
 use crate::runtime::wire::{Failure, Step};
 use crate::sys::mount::{self, Attributes, Depth, Setting};
 
-/// Device nodes of a container: name, major and minor number.
-const DEVICES: [(&str, u32, u32); 6] =
-    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+/// Device nodes of a container. They are the host's, each bound by itself, and everything else is mounted `nodev`: root
+/// in a container may make nodes, for its layer, but a node it made would reach the host's disks.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 const DEVICE_LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
@@ -57,18 +57,13 @@ fn closed() -> Attributes {
 /// Makes the mounts that need the host in view.
 pub(super) fn prepare(spec: &ContainerSpec, ids: Ids) -> Result<Detached, Failure> {
     let read_only = closed() | Attributes::MOUNT_ATTR_RDONLY;
-    let devices = match ids {
-        Ids::Root => Vec::new(),
-        // mknod(2) is refused in a user namespace.
-        Ids::Subordinate { .. } | Ids::Single { .. } => host_devices()?,
-    };
     let binds = sorted(spec).iter().filter_map(|mount| bind(mount)).collect::<Result<_, _>>()?;
     Ok(Detached {
         proc: mount::create("proc", &[], closed()).step("mount /proc")?,
         sys: sys(spec, ids)?,
         // Missing in old kernels and where the machine has the first version only; steps rarely look.
         cgroup: (ids == Ids::Root).then(|| mount::create("cgroup2", &[], read_only).ok()).flatten(),
-        devices,
+        devices: devices()?,
         binds,
     })
 }
@@ -89,9 +84,13 @@ fn sys(spec: &ContainerSpec, ids: Ids) -> Result<Option<OwnedFd>, Failure> {
     Ok(host.ok().filter(|host| mount::restrict(host, read_only, Depth::All).is_ok()))
 }
 
-fn host_devices() -> Result<Vec<OwnedFd>, Failure> {
-    let copy = |(name, _, _)| mount::copy(CWD, format!("/dev/{name}"), Depth::One).step(format!("bind /dev/{name}"));
-    DEVICES.into_iter().map(copy).collect()
+fn devices() -> Result<Vec<OwnedFd>, Failure> {
+    let bind = |name| -> io::Result<OwnedFd> {
+        let node = mount::copy(CWD, format!("/dev/{name}"), Depth::One)?;
+        mount::restrict(&node, closed_but_devices(), Depth::One)?;
+        Ok(node)
+    };
+    DEVICES.into_iter().map(|name| bind(name).step(format!("bind /dev/{name}"))).collect::<Result<_, _>>()
 }
 
 /// Mounts by target, so that what lies below another mount comes after it.
@@ -107,9 +106,9 @@ fn bind(mount: &Mount) -> Option<Result<(OwnedFd, Want), Failure>> {
         let tree = mount::copy(CWD, source, Depth::All)?;
         let mode = rustix::fs::fstat(&tree)?.st_mode;
         let want = if FileType::from_raw_mode(mode) == FileType::Directory { Want::Directory } else { Want::File };
-        if *access == Access::ReadOnly {
-            mount::restrict(&tree, Attributes::MOUNT_ATTR_RDONLY, Depth::All)?;
-        }
+        let mut attributes = Attributes::MOUNT_ATTR_NODEV;
+        attributes.set(Attributes::MOUNT_ATTR_RDONLY, *access == Access::ReadOnly);
+        mount::restrict(&tree, attributes, Depth::All)?;
         Ok((tree, want))
     };
     Some(make().step(format!("bind {}", source.display())))
@@ -148,7 +147,8 @@ pub(super) fn attach(detached: Detached, spec: &ContainerSpec, ids: Ids, targets
                 let size = size_bytes.map(|size| size.to_string());
                 let mut settings = vec![Setting::Value("mode", "1777")];
                 settings.extend(size.as_deref().map(|size| Setting::Value("size", size)));
-                let tmpfs = mount::create("tmpfs", &settings, Attributes::MOUNT_ATTR_NOSUID);
+                let tmpfs =
+                    mount::create("tmpfs", &settings, Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV);
                 over(targets, &mount.target, Want::Directory, tmpfs.step(format!("mount {}", mount.target))?)?;
             }
         }
@@ -211,20 +211,13 @@ fn file(shelf: &OwnedFd, name: &str, mode: u32, data: &[u8]) -> io::Result<Owned
     Ok(copy)
 }
 
-/// Fills /dev. `bound` are the host's nodes, in the order of [`DEVICES`], where none can be made.
-fn device_files(bound: Vec<OwnedFd>, ids: Ids, targets: &mut Targets) -> Result<(), Failure> {
-    let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_STRICTATIME;
+/// Fills /dev. `nodes` are in the order of [`DEVICES`].
+fn device_files(nodes: Vec<OwnedFd>, ids: Ids, targets: &mut Targets) -> Result<(), Failure> {
+    let attributes = Attributes::MOUNT_ATTR_NOSUID | Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_STRICTATIME;
     let settings = [Setting::Value("mode", "755"), Setting::Value("size", "65536k")];
     at(targets, "/dev", mount::create("tmpfs", &settings, attributes).step("mount /dev")?)?;
     let dev = rustix::fs::open("/dev", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step("open /dev")?;
-    if ids == Ids::Root {
-        for (name, major, minor) in DEVICES {
-            let device = rustix::fs::makedev(major, minor);
-            rustix::fs::mknodat(&dev, name, FileType::CharacterDevice, Mode::from_raw_mode(0o666), device)
-                .step(format!("make /dev/{name}"))?;
-        }
-    }
-    for ((name, _, _), node) in DEVICES.into_iter().zip(bound) {
+    for (name, node) in DEVICES.into_iter().zip(nodes) {
         let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::CLOEXEC;
         let place = rustix::fs::openat(&dev, name, flags, Mode::from_raw_mode(0o666));
         mount::attach(node, place.step(format!("make /dev/{name}"))?).step(format!("bind /dev/{name}"))?;

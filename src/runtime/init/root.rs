@@ -19,11 +19,16 @@ pub(super) fn mount(root: &RootMount) -> Result<OwnedFd, Failure> {
             overlay.mount().step("mount / (overlay)")?;
         }
         _ => {
-            let bind = mount::copy(CWD, place, Depth::One).step("mount / (bind)")?;
-            mount::attach(bind, open(place).step("mount / (bind)")?).step("mount / (bind)")?;
+            bind(place).step("mount / (bind)")?;
         }
     }
     open(place).step("open /")
+}
+
+fn bind(place: &Path) -> io::Result<()> {
+    let root = mount::copy(CWD, place, Depth::One)?;
+    mount::restrict(&root, Attributes::MOUNT_ATTR_NODEV, Depth::One)?;
+    mount::attach(root, open(place)?)
 }
 
 /// Makes `root` the `/` of this process and its mount namespace, and lets go of everything else.
@@ -83,7 +88,7 @@ impl Overlay<'_> {
         if volatile {
             settings.push(Setting::Flag("volatile"));
         }
-        let overlay = mount::create("overlay", &settings, Attributes::empty())?;
+        let overlay = mount::create("overlay", &settings, Attributes::MOUNT_ATTR_NODEV)?;
         mount::attach(overlay, open(self.upper)?)
     }
 
@@ -109,7 +114,7 @@ impl Overlay<'_> {
             options.push_str(",volatile");
         }
         let options = std::ffi::CString::new(options)?;
-        rustix::mount::mount("overlay", self.upper, "overlay", MountFlags::empty(), options.as_c_str())?;
+        rustix::mount::mount("overlay", self.upper, "overlay", MountFlags::NODEV, options.as_c_str())?;
         Ok(rustix::process::chdir(before)?)
     }
 }
