@@ -1,11 +1,10 @@
-use std::ffi::{CString, OsString};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::MemfdFlags;
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -16,6 +15,7 @@ use super::wire::{INIT_NAME, Order, Report};
 use super::{memory, seccomp, stubs, wire};
 use crate::sys::Cancel;
 use crate::sys::clone::{self, Ended, How, Process};
+use crate::sys::mount::{self, Attributes, Depth};
 
 /// Where a process wrote something to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,18 +30,19 @@ pub enum Stream {
 #[derive(Debug, Clone)]
 pub struct Native {
     executable: PathBuf,
+    protected: Arc<OnceLock<OwnedFd>>,
 }
 
 impl Default for Native {
     fn default() -> Native {
-        Native { executable: PathBuf::from("/proc/self/exe") }
+        Native::with_init("/proc/self/exe")
     }
 }
 
 impl Native {
     /// Returns a runtime whose init is `executable`: a program whose `main` begins with [`enter`](super::enter).
     pub fn with_init(executable: impl Into<PathBuf>) -> Native {
-        Native { executable: executable.into() }
+        Native { executable: executable.into(), protected: Arc::default() }
     }
 
     /// Runs `spec` to its end. `output` gets what it writes, as it comes. Mount points that had to be made in the root
@@ -76,15 +77,13 @@ impl Native {
         let (stdout, stdout_end) = pipe()?;
         let (stderr, stderr_end) = pipe()?;
         let (report, report_end) = pipe()?;
-        let path =
-            CString::new(OsString::from(&self.executable).as_bytes()).map_err(|error| launch("run")(error.into()))?;
         let mut namespaces =
             libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
         if spec.network == Network::None {
             namespaces |= libc::CLONE_NEWNET;
         }
         let process = clone::spawn(&clone::Program {
-            path: &path,
+            executable: self.protected()?,
             name: INIT_NAME,
             fds: &[stdin.as_fd(), stdout_end.as_fd(), stderr_end.as_fd(), order.as_fd(), report_end.as_fd()],
             namespaces,
@@ -97,6 +96,39 @@ impl Native {
         };
         Ok((process, pipes))
     }
+}
+
+impl Native {
+    fn protected(&self) -> Result<BorrowedFd<'_>, Error> {
+        if let Some(made) = self.protected.get() {
+            return Ok(made.as_fd());
+        }
+        let made = protect(&self.executable).map_err(launch("open kiln's own program"))?;
+        Ok(self.protected.get_or_init(|| made).as_fd())
+    }
+}
+
+/// Returns `executable` in a form nobody can write to. A container's first program may be `/proc/self/exe`, which is
+/// then the init, and a process that has its own program open can write to it once it runs another (CVE-2019-5736).
+fn protect(executable: &Path) -> io::Result<OwnedFd> {
+    let read_only = || -> io::Result<OwnedFd> {
+        let copy = mount::copy(rustix::fs::CWD, executable, Depth::One)?;
+        mount::restrict(&copy, Attributes::MOUNT_ATTR_RDONLY, Depth::One)?;
+        Ok(copy)
+    };
+    // What is on no mount of this namespace can still be copied.
+    let protected = read_only().or_else(|_| sealed_copy(executable))?;
+    Ok(above_the_standard_ones(protected)?)
+}
+
+fn sealed_copy(executable: &Path) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut copy = std::fs::File::from(rustix::fs::memfd_create("kiln", flags)?);
+    io::copy(&mut std::fs::File::open(executable)?, &mut copy)?;
+    rustix::fs::fcntl_add_seals(&copy, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
+    // Through a new descriptor, because a file that somebody may write to cannot be executed.
+    let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 fn launch(action: &'static str) -> impl Fn(io::Error) -> Error {
@@ -123,7 +155,6 @@ fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
 /// Moves a descriptor out of the way of those the child gets.
 fn above_the_standard_ones(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
     const LOWEST: i32 = 10;
-    use std::os::fd::AsRawFd;
     if fd.as_raw_fd() >= LOWEST { Ok(fd) } else { rustix::io::fcntl_dupfd_cloexec(fd, LOWEST) }
 }
 
@@ -253,4 +284,22 @@ fn finish(spec: &ContainerSpec, ended: Ended, report: &[u8], kills_before: Optio
         return Err(Error::Silent(status));
     }
     Ok(Exit { status, cpu: ended.cpu, max_rss_bytes: ended.max_rss_bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_can_write_to_the_program_of_init() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::copy("/bin/true", file.path()).unwrap();
+        for protected in [protect(file.path()).unwrap(), sealed_copy(file.path()).unwrap()] {
+            let path = format!("/proc/self/fd/{}", protected.as_raw_fd());
+            let opened = std::fs::OpenOptions::new().write(true).open(&path);
+            let written = opened.and_then(|mut file| io::Write::write_all(&mut file, b"x"));
+            let errno = written.err().and_then(|error| error.raw_os_error());
+            assert!(matches!(errno, Some(libc::EROFS | libc::EPERM | libc::ETXTBSY)), "{errno:?}");
+        }
+    }
 }

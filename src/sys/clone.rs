@@ -10,8 +10,8 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 /// A program to start.
 #[derive(Debug)]
 pub struct Program<'a> {
-    /// Path of the executable.
-    pub path: &'a CStr,
+    /// The executable, for which any descriptor will do. Numbered above all of `fds`.
+    pub executable: BorrowedFd<'a>,
     /// Its `argv[0]`; there are no other arguments, and no environment.
     pub name: &'a CStr,
     /// Become descriptors 0, 1, 2 … of the program, which gets no others. Each must be numbered above all of them.
@@ -29,7 +29,7 @@ pub struct Process {
 
 /// What the child needs between clone and exec; it shares the parent's memory, so `errno` is how it answers.
 struct Plan {
-    path: *const c_char,
+    executable: RawFd,
     argv: [*const c_char; 2],
     envp: [*const c_char; 1],
     fds: *const RawFd,
@@ -43,12 +43,12 @@ struct Plan {
 /// of kiln, and threads of kiln that hold locks do not matter.
 ///
 /// # Errors
-/// What clone(2) or execve(2) said.
+/// What clone(2) or execveat(2) said.
 pub fn spawn(program: &Program<'_>) -> io::Result<Process> {
     const STACK_BYTES: usize = 64 << 10;
     let fds: Vec<RawFd> = program.fds.iter().map(AsRawFd::as_raw_fd).collect();
     let mut plan = Plan {
-        path: program.path.as_ptr(),
+        executable: program.executable.as_raw_fd(),
         argv: [program.name.as_ptr(), std::ptr::null()],
         envp: [std::ptr::null()],
         fds: fds.as_ptr(),
@@ -95,7 +95,8 @@ extern "C" fn child(plan: *mut c_void) -> c_int {
             }
         }
         libc::syscall(libc::SYS_close_range, plan.count as libc::c_uint, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
-        libc::execve(plan.path, plan.argv.as_ptr(), plan.envp.as_ptr());
+        let (argv, envp) = (plan.argv.as_ptr(), plan.envp.as_ptr());
+        libc::syscall(libc::SYS_execveat, plan.executable, c"".as_ptr(), argv, envp, libc::AT_EMPTY_PATH);
         plan.errno = *libc::__errno_location();
         libc::_exit(127)
     }
