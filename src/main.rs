@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    kiln::runtime::enter();
     kiln::cli::main()
 }

@@ -11,6 +11,7 @@ mod goldens;
 mod grammar;
 mod images;
 mod interrupt;
+mod isolation;
 mod multistage;
 mod output;
 mod progress;
