@@ -1,7 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::engine;
+use crate::{engine, runtime};
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,9 @@ pub enum Error {
     /// Standard output.
     #[error("cannot write to standard output")]
     Output(#[from] io::Error),
+    /// A normal user's kiln needs a user namespace.
+    #[error(transparent)]
+    UserNamespace(#[from] runtime::UserNamespaceError),
     /// The process may not be interrupted in an orderly way.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),

@@ -8,6 +8,7 @@ use signal_hook::flag;
 
 use super::Error;
 use crate::engine::{Engine, EngineOptions};
+use crate::runtime;
 use crate::sys::Cancel;
 
 /// Flags of every command.
@@ -51,8 +52,9 @@ impl Global {
 }
 
 impl Session {
-    /// Opens the store.
+    /// Opens the store. As a normal user, enters a user namespace first, in which kiln is root; there must be no threads.
     pub(super) fn engine(&self) -> Result<Engine, Error> {
+        runtime::enter_user_namespace()?;
         Ok(Engine::open(&self.options)?)
     }
 }

@@ -1,4 +1,4 @@
-//! Dockerfile text to values: [`parse`] yields what was written ([`ast`]), [`lower`] what it means ([`instruction`]).
+//! Dockerfile text to values: [`parse()`] yields what was written ([`ast`]), [`lower()`] what it means ([`instruction`]).
 //!
 //! Pure: text in, values out. Nothing here expands a variable against an environment or looks at a file.
 //!

@@ -10,11 +10,14 @@ use std::path::{Path, PathBuf};
 use abnf::{Grammar, Sentences};
 use kiln::dockerfile;
 
+/// A rule's name, and the function that accepts its sentences.
+type Rule = (&'static str, fn(&str) -> bool);
+
 /// A language: its grammar, the source of its parser, and the table of its rules.
 struct Language {
     grammar: &'static str,
     sources: &'static str,
-    rules: &'static [(&'static str, fn(&str) -> bool)],
+    rules: &'static [Rule],
 }
 
 const LANGUAGES: &[Language] =

@@ -14,6 +14,8 @@ use super::session::{self, Session};
 use crate::engine::{BuildOptions, DockerfileSource, OutputKind};
 use crate::graph::Network;
 use crate::oci::{Platform, Reference};
+use crate::runtime;
+use crate::solve::Event;
 
 /// Build an image from a Dockerfile
 #[derive(Debug, clap::Args)]
@@ -98,7 +100,12 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
         // The id of an earlier build must not be taken for this one's if this one fails.
         session::remove(path)?;
     }
-    let result = display.watch(|observer| engine.build(&options, observer, &session.cancel))?;
+    let result = display.watch(|observer| {
+        if let Some(notice) = runtime::ids().notice() {
+            observer.observe(Event::Warning { message: notice.to_owned() });
+        }
+        engine.build(&options, observer, &session.cancel)
+    })?;
     if let Some(path) = &args.iidfile {
         session::write(path, result.image_id.to_string().as_bytes())?;
     }

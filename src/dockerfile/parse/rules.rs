@@ -83,7 +83,7 @@ pub fn accepts(rule: &str, text: &str) -> Option<bool> {
 }
 
 fn whole<'a, O>(rule: impl Fn(&'a str) -> IResult<&'a str, O, Error<&'a str>>, text: &'a str) -> bool {
-    all_consuming(|input| rule(input)).parse(text).is_ok()
+    all_consuming(rule).parse(text).is_ok()
 }
 
 fn read(text: &str) -> Option<Instruction> {
