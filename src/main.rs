@@ -1,1 +1,8 @@
-fn main() {}
+//! The `kiln` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kiln::runtime::enter();
+    kiln::cli::main()
+}

@@ -1,1 +1,114 @@
-//! (to come)
+//! The command line: one file per command, each its arguments, one [`Engine`](crate::engine::Engine) call, and what is
+//! printed.
+//!
+//! This module alone knows stdout, stderr, colours, environment variables and exit codes. Data goes to stdout, all else
+//! to stderr. Exit codes: 0 done, 1 the operation failed, 2 the command line was wrong or asks for what kiln cannot do
+//! yet, 130 interrupted.
+
+mod build;
+mod error;
+mod history;
+mod human;
+mod images;
+mod inspect;
+mod load;
+mod log;
+pub mod progress;
+mod pull;
+mod push;
+mod report;
+mod rmi;
+mod save;
+mod session;
+mod table;
+mod tag;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use error::Error;
+
+/// Builds container images from Dockerfiles.
+#[derive(Debug, Parser)]
+#[command(name = "kiln", version, propagate_version = false, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    global: session::Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Build(Box<build::Args>),
+    Pull(pull::Args),
+    Push(push::Args),
+    Images(images::Args),
+    Inspect(inspect::Args),
+    History(history::Args),
+    Tag(tag::Args),
+    Rmi(rmi::Args),
+    Save(save::Args),
+    Load(load::Args),
+    Log(log::Args),
+    Version(version::Args),
+}
+
+/// Runs the command that this process was started for.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => return report::usage(&answer),
+    };
+    let session = match cli.global.session() {
+        Ok(session) => session,
+        Err(error) => return report::failure(&error),
+    };
+    match cli.command.run(&session) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whatever went wrong after that, went wrong because of it.
+        Err(_) if session.cancel.is_cancelled() => report::interrupted(),
+        Err(error) => report::failure(&error),
+    }
+}
+
+impl Command {
+    fn run(&self, session: &session::Session) -> Result<(), Error> {
+        match self {
+            Command::Build(args) => build::run(args, session),
+            Command::Pull(args) => pull::run(args, session),
+            Command::Push(args) => push::run(args, session),
+            Command::Images(args) => images::run(args, session),
+            Command::Inspect(args) => inspect::run(args, session),
+            Command::History(args) => history::run(args, session),
+            Command::Tag(args) => tag::run(args, session),
+            Command::Rmi(args) => rmi::run(args, session),
+            Command::Save(args) => save::run(args, session),
+            Command::Load(args) => load::run(args, session),
+            Command::Log(args) => log::run(args, session),
+            Command::Version(args) => version::run(args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_says_what_it_is_for() {
+        let command = Cli::command();
+        let silent: Vec<&str> =
+            command.get_subcommands().filter(|each| each.get_about().is_none()).map(clap::Command::get_name).collect();
+        assert!(silent.is_empty(), "{silent:?}");
+    }
+}

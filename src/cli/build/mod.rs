@@ -1,0 +1,293 @@
+//! `kiln build`.
+
+mod metadata;
+mod output;
+mod unsupported;
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use super::progress::{self, Mode};
+use super::session::{self, Session};
+use crate::engine::{BuildOptions, DockerfileSource, OutputKind};
+use crate::graph::Network;
+use crate::oci::{Platform, Reference};
+use crate::runtime;
+use crate::solve::Event;
+
+/// Build an image from a Dockerfile
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The Dockerfile, or `-` for stdin (default: Dockerfile in the context)
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Name of the image (repeatable)
+    #[arg(short, long, value_name = "NAME")]
+    tag: Vec<Reference>,
+    /// Value of an ARG; without a value, that of the environment variable (repeatable)
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    build_arg: Vec<String>,
+    /// The stage to build (default: the last)
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+    /// A label of the image (repeatable)
+    #[arg(long, value_name = "NAME=VALUE")]
+    label: Vec<String>,
+    /// Run every step, even where the result is known
+    #[arg(long)]
+    no_cache: bool,
+    /// Ask registries even for images that are here
+    #[arg(long)]
+    pull: bool,
+    /// What RUN can reach
+    #[arg(long, value_enum, default_value_t = NetworkMode::Default)]
+    network: NetworkMode,
+    /// What becomes of the result: DIR, `-`, or type=oci|docker|local|tar|image|registry,dest=… (repeatable)
+    #[arg(short, long, value_name = "OUTPUT")]
+    output: Vec<String>,
+    /// Push every tag
+    #[arg(long)]
+    push: bool,
+    /// Keep the image in the store; this is the default
+    #[arg(long)]
+    load: bool,
+    /// Write the image's id to this file
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
+    /// Write facts about the result to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    metadata_file: Option<PathBuf>,
+    #[command(flatten)]
+    progress: progress::Args,
+    /// Print the image's id alone
+    #[arg(short, long)]
+    quiet: bool,
+    /// Steps that may run at once (default: one for each processor)
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// The platform to build for, such as linux/arm64
+    #[arg(long, value_name = "OS/ARCH", env = "DOCKER_DEFAULT_PLATFORM", hide_env = true)]
+    platform: Option<String>,
+    /// Ask this registry without TLS if need be (repeatable)
+    #[arg(long, value_name = "HOST")]
+    insecure_registry: Vec<String>,
+    #[command(flatten)]
+    unsupported: unsupported::Args,
+    /// The directory of the build context
+    #[arg(value_name = "PATH")]
+    context: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum NetworkMode {
+    /// What kiln itself can reach
+    Default,
+    /// What kiln itself can reach
+    Host,
+    /// Its own loopback
+    None,
+}
+
+pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
+    args.unsupported.check()?;
+    let options = args.options(session.input())?;
+    let mode = if args.quiet { Some(Mode::Quiet) } else { None };
+    let display = args.progress.display(mode, session);
+    let engine = session.engine()?;
+    if let Some(path) = &args.iidfile {
+        // The id of an earlier build must not be taken for this one's if this one fails.
+        session::remove(path)?;
+    }
+    let result = display.watch(|observer| {
+        if let Some(notice) = runtime::ids().notice() {
+            observer.observe(Event::Warning { message: notice.to_owned() });
+        }
+        engine.build(&options, observer, &session.cancel)
+    })?;
+    if let Some(path) = &args.iidfile {
+        session::write(path, result.image_id.to_string().as_bytes())?;
+    }
+    if let Some(path) = &args.metadata_file {
+        let details = engine.inspect(&result.image_id.to_string())?;
+        session::write(path, &metadata::document(&result, &details))?;
+    }
+    display.built(&result);
+    if display.mode() == Mode::Quiet {
+        writeln!(io::stdout(), "{}", result.image_id)?;
+    }
+    Ok(())
+}
+
+impl Args {
+    fn options(&self, stdin: impl Read) -> Result<BuildOptions, Error> {
+        let mut options = BuildOptions {
+            context: context(&self.context)?,
+            file: self.file.as_deref().map(|path| dockerfile(path, stdin)).transpose()?,
+            tags: self.tag.clone(),
+            build_args: build_args(&self.build_arg, |name| std::env::var(name).ok())?,
+            target: self.target.clone(),
+            labels: labels(&self.label)?,
+            no_cache: self.no_cache,
+            pull: self.pull,
+            network: match self.network {
+                NetworkMode::Default => None,
+                NetworkMode::Host => Some(Network::Host),
+                NetworkMode::None => Some(Network::None),
+            },
+            outputs: Vec::new(),
+            push: self.push,
+            jobs: self.jobs.map(usize::from),
+            platform: self.platform.as_deref().map(platform).transpose()?,
+            insecure_registries: self.insecure_registry.clone(),
+            source_date_epoch: epoch(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref())?,
+        };
+        for text in &self.output {
+            output::add(text, &mut options)?;
+        }
+        self.check(&options)?;
+        Ok(options)
+    }
+
+    /// Refuses what can only end badly before anything is built.
+    fn check(&self, options: &BuildOptions) -> Result<(), Error> {
+        let usage = |message: &str| Err(Error::Usage(message.to_owned()));
+        let streams = options.outputs.iter().filter(|output| output.destination.is_none());
+        let streams = streams.filter(|output| output.kind != OutputKind::Image).count();
+        if options.push && options.tags.is_empty() {
+            return usage("a push needs a name: give the image one with `-t`");
+        }
+        match streams {
+            0 => Ok(()),
+            1 if io::stdout().is_terminal() => {
+                usage("refusing to write an archive to a terminal; name a file with `dest=`, or redirect stdout")
+            }
+            1 if self.quiet => usage("stdout can carry either the archive or, with `-q`, the id"),
+            1 => Ok(()),
+            _ => usage("only one output can be written to stdout"),
+        }
+    }
+}
+
+fn context(path: &Path) -> Result<PathBuf, Error> {
+    let text = path.to_string_lossy();
+    if text == "-" {
+        return Err(Error::NotSupported { flag: "a context on stdin".to_owned() });
+    }
+    let remote = ["http://", "https://", "git://", "ssh://", "git@", "github.com/"];
+    if remote.iter().any(|prefix| text.starts_with(prefix)) {
+        return Err(Error::NotSupported { flag: format!("the remote context {text}") });
+    }
+    Ok(path.to_owned())
+}
+
+fn dockerfile(path: &Path, mut stdin: impl Read) -> Result<DockerfileSource, Error> {
+    if path != Path::new("-") {
+        return Ok(DockerfileSource::Path(path.to_owned()));
+    }
+    let mut text = String::new();
+    stdin.read_to_string(&mut text).map_err(Error::Input)?;
+    Ok(DockerfileSource::Text(text))
+}
+
+/// Returns what `--build-arg` says. A name without a value takes the environment's, and is nothing without one.
+fn build_args(
+    texts: &[String],
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<BTreeMap<String, String>, Error> {
+    let mut args = BTreeMap::new();
+    for text in texts {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (text.as_str(), environment(text)),
+        };
+        if name.is_empty() {
+            return Err(Error::Usage(format!("`--build-arg {text}` has no name")));
+        }
+        // A later mention without a value takes nothing from an earlier one that has it.
+        if let Some(value) = value {
+            args.insert(name.to_owned(), value);
+        }
+    }
+    Ok(args)
+}
+
+fn labels(texts: &[String]) -> Result<BTreeMap<String, String>, Error> {
+    let pair = |text: &String| {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        if name.is_empty() {
+            return Err(Error::Usage(format!("`--label {text}` has no name")));
+        }
+        Ok((name.to_owned(), value.to_owned()))
+    };
+    texts.iter().map(pair).collect()
+}
+
+fn platform(text: &str) -> Result<Platform, Error> {
+    if text.contains(',') {
+        return Err(Error::NotSupported { flag: format!("--platform {text}: more than one platform") });
+    }
+    text.parse().map_err(|error| Error::Usage(format!("--platform {error}")))
+}
+
+fn epoch(text: Option<&str>) -> Result<Option<i64>, Error> {
+    let parse = |text: &str| {
+        text.parse()
+            .map_err(|_| Error::Usage(format!("SOURCE_DATE_EPOCH is `{text}`, which is not a number of seconds")))
+    };
+    text.filter(|text| !text.is_empty()).map(parse).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn options(flags: &[&str]) -> Result<BuildOptions, Error> {
+        Line::parse_from([&["build"], flags, &["."]].concat()).args.options(io::empty())
+    }
+
+    #[test]
+    fn build_arguments_take_missing_values_from_the_environment() {
+        let texts = ["A=1", "B", "C", "D=", "A=x=y"].map(str::to_owned);
+        let environment = |name: &str| (name == "B").then(|| "from outside".to_owned());
+        let args = build_args(&texts, environment).unwrap();
+        let args: Vec<_> = args.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(args, [("A", "x=y"), ("B", "from outside"), ("D", "")]);
+        assert!(build_args(&["=x".to_owned()], |_| None).is_err());
+    }
+
+    #[test]
+    fn a_push_without_a_name_is_refused_before_the_build() {
+        assert!(matches!(options(&["--push"]), Err(Error::Usage(_))));
+        assert!(options(&["--push", "-t", "x.io/a"]).unwrap().push);
+    }
+
+    #[test]
+    fn stdout_carries_one_thing() {
+        assert!(matches!(options(&["-o", "-", "-o", "type=oci"]), Err(Error::Usage(_))));
+        assert!(matches!(options(&["-q", "-o", "-"]), Err(Error::Usage(_))));
+    }
+
+    #[test]
+    fn contexts_that_are_not_directories_are_named() {
+        for text in ["-", "https://example.com/x.git", "git@github.com:me/x"] {
+            assert!(matches!(context(Path::new(text)), Err(Error::NotSupported { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_epoch_is_a_number() {
+        assert_eq!(epoch(Some("17")).unwrap(), Some(17));
+        assert_eq!(epoch(Some("")).unwrap(), None);
+        assert!(matches!(epoch(Some("now")), Err(Error::Usage(_))));
+    }
+}

@@ -1,0 +1,46 @@
+use std::io;
+use std::path::PathBuf;
+
+use crate::{engine, runtime};
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The arguments make no sense together.
+    #[error("{0}")]
+    Usage(String),
+    /// A flag that other builders have and kiln will have.
+    #[error("`{flag}` is not supported yet")]
+    NotSupported {
+        /// As it was written.
+        flag: String,
+    },
+    /// The engine could not do it.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+    /// It has been said already.
+    #[error("failed")]
+    Reported,
+    /// A file named on the command line.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was to be done to it.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Standard input.
+    #[error("cannot read standard input")]
+    Input(#[source] io::Error),
+    /// Standard output.
+    #[error("cannot write to standard output")]
+    Output(#[from] io::Error),
+    /// A normal user's kiln needs a user namespace.
+    #[error(transparent)]
+    UserNamespace(#[from] runtime::UserNamespaceError),
+    /// The process may not be interrupted in an orderly way.
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
+}

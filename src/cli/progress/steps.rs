@@ -1,0 +1,91 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::solve::{PlannedStep, StepId, Stream};
+
+/// What a view remembers of the steps: numbers, titles, start times, and lines that are not whole yet.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    steps: BTreeMap<StepId, Step>,
+}
+
+/// One step.
+#[derive(Debug)]
+pub(super) struct Step {
+    /// Place in the plan, from 1: what `kiln log` takes.
+    pub(super) number: usize,
+    /// What people read.
+    pub(super) title: String,
+    /// When it began, if it did.
+    pub(super) started: Option<Duration>,
+    partial: [String; 2],
+}
+
+impl Steps {
+    /// Adds planned steps.
+    pub(super) fn plan(&mut self, planned: &[PlannedStep]) {
+        for step in planned {
+            let number = self.steps.len() + 1;
+            let title = super::without_controls(step.title.lines().next().unwrap_or_default());
+            self.steps.insert(step.step, Step { number, title, started: None, partial: Default::default() });
+        }
+    }
+
+    /// Returns how many steps there are.
+    pub(super) fn count(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Returns a step, unless it was never planned.
+    pub(super) fn get_mut(&mut self, step: StepId) -> Option<&mut Step> {
+        self.steps.get_mut(&step)
+    }
+}
+
+impl Step {
+    /// Adds output and returns the lines that are whole now.
+    pub(super) fn output(&mut self, stream: Stream, text: &str) -> Vec<String> {
+        let partial = self.partial(stream);
+        partial.push_str(text);
+        let Some(end) = partial.rfind('\n') else { return Vec::new() };
+        let rest = partial.split_off(end + 1);
+        let whole = std::mem::replace(partial, rest);
+        whole.lines().map(str::to_owned).collect()
+    }
+
+    /// Returns what was written after the last line feeds.
+    pub(super) fn rest(&mut self) -> Vec<String> {
+        let rests = self.partial.iter_mut().map(std::mem::take);
+        rests.filter(|rest| !rest.is_empty()).collect()
+    }
+
+    fn partial(&mut self, stream: Stream) -> &mut String {
+        match stream {
+            Stream::Stdout => &mut self.partial[0],
+            Stream::Stderr => &mut self.partial[1],
+        }
+    }
+
+    /// Returns the time since its start.
+    pub(super) fn elapsed(&self, at: Duration) -> Duration {
+        self.started.map_or(Duration::ZERO, |started| at.saturating_sub(started))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::NodeId;
+
+    #[test]
+    fn pieces_of_output_become_lines_of_one_stream() {
+        let mut steps = Steps::default();
+        steps.plan(&[PlannedStep { step: NodeId(4), title: "x".into(), inputs: Vec::new() }]);
+        let step = steps.get_mut(NodeId(4)).unwrap();
+        assert!(step.output(Stream::Stdout, "on").is_empty());
+        assert_eq!(step.output(Stream::Stderr, "error\r\n"), ["error"]);
+        assert_eq!(step.output(Stream::Stdout, "e\n\ntwo"), ["one", ""]);
+        assert_eq!(step.rest(), ["two"]);
+        assert!(step.rest().is_empty());
+    }
+}

@@ -1,0 +1,214 @@
+use std::error::Error as StdError;
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::{Error, session};
+use crate::diagnostic::{Diagnostic, Severity, Source, Span, Style, render};
+use crate::engine;
+
+/// The operation failed.
+const FAILED: u8 = 1;
+/// The command line was wrong.
+const WRONG_USAGE: u8 = 2;
+/// 128 and SIGINT, as shells count.
+pub(super) const INTERRUPTED: u8 = 130;
+
+/// Prints clap's answer to a command line: help and version to stdout, objections to stderr.
+pub(super) fn usage(answer: &clap::Error) -> ExitCode {
+    // Whoever closed the pipe has read enough of the help.
+    let _ = answer.print();
+    if answer.use_stderr() { ExitCode::from(WRONG_USAGE) } else { ExitCode::SUCCESS }
+}
+
+/// Says that the command was stopped.
+pub(super) fn interrupted() -> ExitCode {
+    say("interrupted\n");
+    ExitCode::from(INTERRUPTED)
+}
+
+/// Prints why a command failed and returns the exit code for it.
+pub(super) fn failure(error: &Error) -> ExitCode {
+    match error {
+        // The reader of stdout has left because it has what it wanted.
+        Error::Output(source) if source.kind() == ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+        Error::Engine(engine::Error::Cancelled) => return interrupted(),
+        Error::Reported => {}
+        _ => say(&text(error, style())),
+    }
+    match error {
+        Error::Usage(_) | Error::NotSupported { .. } => ExitCode::from(WRONG_USAGE),
+        _ => ExitCode::from(FAILED),
+    }
+}
+
+/// Reports the failures among `all` operations of one command.
+///
+/// # Errors
+/// The failure if there was only one operation, [`Error::Reported`] if there were several.
+pub(super) fn several(mut failed: Vec<Error>, all: usize) -> Result<(), Error> {
+    if all == 1 {
+        return failed.pop().map_or(Ok(()), Err);
+    }
+    for error in &failed {
+        say(&text(error, style()));
+    }
+    if failed.is_empty() { Ok(()) } else { Err(Error::Reported) }
+}
+
+fn style() -> Style {
+    if session::colours() { Style::Coloured } else { Style::Plain }
+}
+
+fn say(text: &str) {
+    // Nobody is left to tell when stderr is closed.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Returns what people read about `error`, with a line feed at the end.
+pub(super) fn text(error: &Error, style: Style) -> String {
+    match error {
+        Error::Engine(engine::Error::Diagnostics { file, found }) => diagnostics(file, found, style),
+        Error::Engine(engine::Error::StepFailed { title, origin, status, tail, log }) => {
+            step_failed(title, origin.as_ref(), status, style) + &output(tail, log.as_deref())
+        }
+        _ => chain(error, style),
+    }
+}
+
+fn diagnostics(file: &Source, found: &[Diagnostic], style: Style) -> String {
+    let mut text = String::new();
+    for diagnostic in found {
+        text += &render(file, diagnostic, style);
+        text += "\n\n";
+    }
+    let errors = found.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
+    let plural = if errors == 1 { "" } else { "s" };
+    text + &headline(&format!("{} has {errors} error{plural}", file.name()), style)
+}
+
+fn step_failed(title: &str, origin: Option<&(Source, Span)>, status: &str, style: Style) -> String {
+    let message = format!("`{title}` {status}");
+    match origin {
+        None => headline(&message, style),
+        Some((source, span)) => {
+            // The place may span a heredoc of many lines; its first line is the instruction.
+            let text = source.slice(*span);
+            let first = text.lines().next().unwrap_or_default().trim_end().len();
+            let short = Span::new(span.start, span.start + first);
+            let diagnostic = Diagnostic::error("step-failed", message, short).with_label(status);
+            render(source, &diagnostic, style) + "\n"
+        }
+    }
+}
+
+fn output(tail: &[String], log: Option<&Path>) -> String {
+    let mut text = String::new();
+    if tail.is_empty() {
+        text += "it wrote nothing\n";
+    } else {
+        text += "the last lines it wrote:\n";
+        for line in tail {
+            // Writing into a String cannot fail.
+            let _ = writeln!(text, "    {}", super::progress::without_controls(line));
+        }
+    }
+    if let Some(log) = log {
+        let _ = writeln!(text, "all it wrote: {}", log.display());
+    }
+    text
+}
+
+fn headline(message: &str, style: Style) -> String {
+    match style {
+        Style::Plain => format!("error: {message}\n"),
+        Style::Coloured => format!("\x1b[1;31merror\x1b[0m\x1b[1m: {message}\x1b[0m\n"),
+    }
+}
+
+fn chain(error: &Error, style: Style) -> String {
+    let mut text = headline(&error.to_string(), style);
+    let mut said = error.to_string();
+    for cause in causes(error) {
+        let cause = cause.to_string();
+        // Some libraries repeat their source in their own message.
+        if !said.ends_with(&cause) {
+            let _ = writeln!(text, "caused by: {cause}");
+            said = cause;
+        }
+    }
+    if let Some(hint) = hint(error) {
+        let _ = writeln!(text, "hint: {hint}");
+    }
+    text
+}
+
+/// Returns the sources of `error`, nearest first.
+pub(super) fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(error.source(), |&error| error.source())
+}
+
+fn hint(error: &Error) -> Option<String> {
+    match error {
+        Error::NotSupported { .. } => return Some("`kiln build --help` lists what is".to_owned()),
+        Error::Engine(engine::Error::NoSuchImage(_)) => {
+            return Some("`kiln images` lists what is here; `kiln pull` fetches from a registry".to_owned());
+        }
+        _ => {}
+    }
+    causes(error).find_map(|cause| match cause.downcast_ref::<io::Error>()?.kind() {
+        ErrorKind::StorageFull => Some("`kiln rmi` frees space; `--root` puts the store on another disk".to_owned()),
+        ErrorKind::PermissionDenied => Some("`--root` chooses a directory that this user may write to".to_owned()),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed_step(tail: &[&str], log: Option<&str>) -> Error {
+        let text = "FROM scratch\nRUN <<EOF\nmake\nEOF\n";
+        Error::Engine(engine::Error::StepFailed {
+            title: "[2/2] RUN <<EOF (make)".to_owned(),
+            origin: Some((Source::new("Dockerfile", text), Span::new(13, text.len() - 1))),
+            status: "exited with code 2".to_owned(),
+            tail: tail.iter().map(|&line| line.to_owned()).collect(),
+            log: log.map(Into::into),
+        })
+    }
+
+    #[test]
+    fn a_failed_step_shows_its_line_its_output_and_its_log() {
+        let expected = "\
+error[step-failed]: `[2/2] RUN <<EOF (make)` exited with code 2
+ --> Dockerfile:2:1
+  |
+2 | RUN <<EOF
+  | ^^^^^^^^^ exited with code 2
+the last lines it wrote:
+    make: no rule
+all it wrote: /k/log/1
+";
+        assert_eq!(text(&failed_step(&["make: \x1b[31mno\x1b[0m rule"], Some("/k/log/1")), Style::Plain), expected);
+    }
+
+    #[test]
+    fn every_diagnostic_of_a_file_is_shown_and_counted() {
+        let file = Source::new("Dockerfile", "FORM a\nRNU b\n");
+        let found = [(0, 4), (7, 10)]
+            .map(|(start, end)| Diagnostic::error("unknown-instruction", "unknown instruction", Span::new(start, end)));
+        let shown = text(&Error::Engine(engine::Error::Diagnostics { file, found: found.to_vec() }), Style::Plain);
+        assert!(shown.contains("Dockerfile:1:1") && shown.contains("Dockerfile:2:1"), "{shown}");
+        assert!(shown.ends_with("\nerror: Dockerfile has 2 errors\n"), "{shown}");
+    }
+
+    #[test]
+    fn causes_and_a_hint_follow_the_headline() {
+        let source = io::Error::from(ErrorKind::StorageFull);
+        let error = Error::File { action: "write", path: "/x".into(), source };
+        let expected = "error: cannot write /x\ncaused by: no storage space\nhint: `kiln rmi` frees space; `--root` puts the store on another disk\n";
+        assert_eq!(text(&error, Style::Plain), expected);
+    }
+}

@@ -1,0 +1,63 @@
+use std::fs::{File, Permissions};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use super::session::Session;
+use crate::engine::ArchiveFormat;
+
+/// Write images to an archive
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Write to this file instead of stdout
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Form of the archive
+    #[arg(long, value_enum, default_value_t = Format::Docker)]
+    format: Format,
+    /// Names or ids
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// For `docker load`; also a valid OCI layout
+    Docker,
+    /// OCI layout alone
+    Oci,
+}
+
+pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
+    let format = match args.format {
+        Format::Docker => ArchiveFormat::Docker,
+        Format::Oci => ArchiveFormat::Oci,
+    };
+    if args.output.is_none() && io::stdout().is_terminal() {
+        return Err(Error::Usage("refusing to write an archive to a terminal; name a file with `-o`".to_owned()));
+    }
+    let engine = session.engine()?;
+    let Some(path) = &args.output else {
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
+        engine.save(&args.images, format, &mut out, &session.cancel)?;
+        return Ok(out.flush()?);
+    };
+    let file_error = |source| Error::File { action: "write", path: path.clone(), source };
+    // A device or a pipe is written as it is; a file is replaced when the archive is whole.
+    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        let file = File::options().write(true).open(path).map_err(file_error)?;
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
+        engine.save(&args.images, format, &mut out, &session.cancel)?;
+        return out.flush().map_err(file_error);
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let whole = tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(directory);
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, whole.map_err(file_error)?);
+    engine.save(&args.images, format, &mut out, &session.cancel)?;
+    let whole = out.into_inner().map_err(|error| file_error(error.into_error()))?;
+    whole.persist(path).map(drop).map_err(|error| file_error(error.error))
+}
+
+/// A pipe's default capacity: less means more system calls, more is not taken at once.
+const BUFFER_BYTES: usize = 64 * 1024;

@@ -1,0 +1,90 @@
+use super::flags::{Flags, spanned};
+use super::run::without_tabs;
+use super::{Problems, words};
+use crate::diagnostic::{Diagnostic, Spanned};
+use crate::dockerfile::ast::{Heredoc, Instruction};
+use crate::dockerfile::instruction::{Add, Copy, CopyFlags, InlineFile, Word};
+
+pub(super) fn copy(instruction: &Instruction, flags: &Flags<'_>, problems: &mut Problems) -> Option<Copy> {
+    let from = flags.spanned("from");
+    if let Some(from) = &from {
+        no_variable(from, problems);
+    }
+    let paths = paths(instruction, problems)?;
+    Some(Copy {
+        from,
+        sources: paths.sources,
+        inline: paths.inline,
+        destination: paths.destination,
+        flags: shared(flags),
+        parents: flags.boolean("parents").unwrap_or(false),
+    })
+}
+
+pub(super) fn add(instruction: &Instruction, flags: &Flags<'_>, problems: &mut Problems) -> Option<Add> {
+    let paths = paths(instruction, problems)?;
+    Some(Add {
+        sources: paths.sources,
+        inline: paths.inline,
+        destination: paths.destination,
+        flags: shared(flags),
+        keep_git_dir: flags.boolean("keep-git-dir"),
+        checksum: flags.spanned("checksum"),
+        unpack: flags.boolean("unpack"),
+    })
+}
+
+fn shared(flags: &Flags<'_>) -> CopyFlags {
+    CopyFlags {
+        chown: flags.spanned("chown"),
+        chmod: flags.spanned("chmod"),
+        link: flags.boolean("link").unwrap_or(false),
+        exclude: flags.values("exclude").map(spanned).collect(),
+    }
+}
+
+fn no_variable(from: &Spanned<String>, problems: &mut Problems) {
+    if !from.value.contains('$') {
+        return;
+    }
+    problems.push(
+        Diagnostic::error("variable-in-from", "variable expansion is not supported for `--from`", from.span)
+            .with_label("would be taken literally")
+            .with_help(
+                "define a stage with `FROM $variable AS name`, the ARG above the first FROM, and copy from that",
+            ),
+    );
+}
+
+struct Paths {
+    sources: Vec<Word>,
+    inline: Vec<InlineFile>,
+    destination: Word,
+}
+
+/// Sorts the words of COPY and ADD: the last is the destination, and a heredoc's marker is the file it opens.
+fn paths(instruction: &Instruction, problems: &mut Problems) -> Option<Paths> {
+    let mut sources = words(&instruction.arguments)?;
+    let destination = sources.pop()?;
+    let heredocs = &instruction.heredocs;
+    let opened = |word: &Word| heredocs.iter().find(|heredoc| heredoc.marker == word.span);
+    if opened(&destination).is_some() {
+        let name = instruction.keyword?.as_str();
+        let message = format!("{name} cannot accept a heredoc as a destination");
+        problems.push(
+            Diagnostic::error("heredoc-destination", message, destination.span)
+                .with_label("the last word is the destination"),
+        );
+        return None;
+    }
+    let inline = sources.iter().filter_map(opened).map(|heredoc| file(heredoc, heredocs)).collect();
+    sources.retain(|word| opened(word).is_none());
+    Some(Paths { sources, inline, destination })
+}
+
+/// Returns the file that a heredoc is. Of several with one name all get the last body, as other builders do it.
+fn file(heredoc: &Heredoc, all: &[Heredoc]) -> InlineFile {
+    let last = all.iter().rfind(|other| other.name == heredoc.name).unwrap_or(heredoc);
+    let body = if heredoc.chomp { without_tabs(&last.body.value) } else { last.body.value.clone() };
+    InlineFile { name: heredoc.name.clone(), body: Spanned::new(body, last.body.span), expand: heredoc.expand }
+}

@@ -1,0 +1,131 @@
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// One isolated process: what it runs and what it sees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerSpec {
+    /// Its `/`.
+    pub rootfs: RootMount,
+    /// Program and arguments. A program without a slash is looked up in the `PATH` of `env`.
+    pub argv: Vec<String>,
+    /// The whole environment, but for `HOME`, which is added when missing.
+    pub env: Vec<(String, String)>,
+    /// Working directory, absolute; made when missing (0755, owned by the user), and then stays in the layer.
+    pub cwd: String,
+    /// `user[:group]` by name or number, looked up in the root's own user database; empty is user 0.
+    pub user: String,
+    /// Host name.
+    pub hostname: String,
+    /// What it can reach.
+    pub network: Network,
+    /// In any order; they are mounted in order of their targets.
+    pub mounts: Vec<Mount>,
+    /// Content of `/etc/resolv.conf`; none leaves what the root has.
+    pub resolv_conf: Option<Vec<u8>>,
+    /// Content of `/etc/hosts`; none leaves what the root has.
+    pub hosts: Option<Vec<u8>>,
+}
+
+/// Host name of a container when nobody says otherwise. BuildKit's, because build results can contain it.
+pub const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
+
+impl ContainerSpec {
+    /// Returns a container that runs `argv` in `/` as user 0 with an empty environment, reaching nothing.
+    pub fn new(rootfs: RootMount, argv: Vec<String>) -> ContainerSpec {
+        ContainerSpec {
+            rootfs,
+            argv,
+            env: Vec::new(),
+            cwd: "/".to_owned(),
+            user: String::new(),
+            hostname: DEFAULT_HOSTNAME.to_owned(),
+            network: Network::None,
+            mounts: Vec::new(),
+            resolv_conf: None,
+            hosts: None,
+        }
+    }
+}
+
+/// What becomes `/`. It is mounted in the container's own mount namespace, so nothing is left when kiln dies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RootMount {
+    /// A writable view over layers. Without any layer, `upper` itself is the root.
+    Overlay {
+        /// Trees in overlayfs lower form, top first.
+        lower: Vec<PathBuf>,
+        /// Receives the changes. Fresh: an overlay's upper directory is used once.
+        upper: PathBuf,
+        /// An empty directory on the file system of `upper`.
+        work: PathBuf,
+        /// Keep overlayfs' marks in `user.overlay.*`, as a user namespace needs it.
+        userxattr: bool,
+    },
+    /// A directory, changed in place.
+    Bind {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+impl RootMount {
+    /// Returns the directory in which the changes of the process end up.
+    pub fn changes(&self) -> &std::path::Path {
+        match self {
+            RootMount::Overlay { upper, .. } => upper,
+            RootMount::Bind { path } => path,
+        }
+    }
+}
+
+/// What a process can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Network {
+    /// What kiln itself can reach.
+    Host,
+    /// Its own loopback.
+    None,
+}
+
+/// Something more that is mounted in the root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Absolute path in the container; symbolic links are followed inside the root.
+    pub target: String,
+    /// What is there.
+    pub kind: MountKind,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MountKind {
+    /// A read-only file.
+    File {
+        /// Permission bits; the mount is `noexec` when there is no `x` among them.
+        mode: u32,
+        /// The bytes.
+        data: Vec<u8>,
+    },
+    /// A file or directory of the host.
+    Bind {
+        /// Where.
+        source: PathBuf,
+        /// Whether it can be changed.
+        access: Access,
+    },
+    /// A new, empty directory in memory.
+    Tmpfs {
+        /// At most this many bytes; none is the kernel's default, half of the memory.
+        size_bytes: Option<u64>,
+    },
+}
+
+/// Whether something mounted can be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Access {
+    /// It cannot.
+    ReadOnly,
+    /// It can.
+    ReadWrite,
+}

@@ -1,0 +1,67 @@
+//! Every directory of `testdata/dockerfile` is a case: a Dockerfile, and what kiln makes of it.
+//!
+//! `KILN_BLESS=1 cargo test` writes what is found now; the difference is reviewed as code.
+
+mod dump;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use kiln::diagnostic::{Source, Style, render};
+use kiln::dockerfile;
+
+#[test]
+fn dockerfiles_are_read_as_their_goldens_say() {
+    let cases = cases(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/dockerfile").as_path());
+    assert!(cases.len() >= 60, "only {} cases were found", cases.len());
+    let differences: Vec<String> = cases.iter().flat_map(|case| check(case)).collect();
+    assert!(differences.is_empty(), "KILN_BLESS=1 accepts:\n{}", differences.join("\n"));
+}
+
+fn cases(root: &Path) -> Vec<PathBuf> {
+    let mut cases: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    cases
+}
+
+fn check(case: &Path) -> Vec<String> {
+    let bytes = fs::read(case.join("Dockerfile")).unwrap();
+    let source = dockerfile::source_from_bytes("Dockerfile", &bytes).unwrap();
+    let parsed = dockerfile::parse(&source);
+    let (instructions, diagnostics) = match dockerfile::read(&source) {
+        Ok((file, warnings)) => (dump::instructions(&file, &source), warnings),
+        Err(found) => (String::new(), found),
+    };
+    let reports: Vec<String> = diagnostics.iter().map(|found| render(&source, found, Style::Plain) + "\n").collect();
+    [
+        compare(&case.join("ast.txt"), &dump::ast(&parsed.ast, &source)),
+        compare(&case.join("instructions.txt"), &instructions),
+        compare(&case.join("diagnostics.txt"), &reports.join("\n")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Compares a golden, which is absent where nothing is to be said.
+fn compare(golden: &Path, actual: &str) -> Option<String> {
+    let expected = fs::read_to_string(golden).unwrap_or_default();
+    if expected == actual {
+        return None;
+    }
+    if std::env::var_os("KILN_BLESS").is_none() {
+        return Some(format!("{} differs; now it is:\n{actual}", golden.display()));
+    }
+    match actual {
+        "" => fs::remove_file(golden).unwrap(),
+        _ => fs::write(golden, actual).unwrap(),
+    }
+    None
+}
+
+#[test]
+fn goldens_are_made_from_sources_with_stable_places() {
+    let source = Source::new("Dockerfile", "FROM a\nRUN é\n");
+    assert_eq!(dump::place(&source, kiln::diagnostic::Span::new(11, 13)), "2:5-6");
+    assert_eq!(dump::place(&source, kiln::diagnostic::Span::new(0, 13)), "1:1-2:6");
+}

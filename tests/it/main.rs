@@ -1,0 +1,21 @@
+//! One file per promise to users.
+
+mod architecture;
+mod args;
+mod build;
+mod cache;
+mod copy;
+mod dockerignore;
+mod errors;
+mod goldens;
+mod grammar;
+mod images;
+mod interrupt;
+mod isolation;
+mod multistage;
+mod output;
+mod progress;
+mod push_pull;
+mod rootless;
+mod run;
+mod support;
