@@ -51,3 +51,158 @@ pub fn source_from_bytes(name: &str, bytes: &[u8]) -> Result<Source, Error> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::diagnostic::{Diagnostic, Severity};
+
+    /// Pieces that mean something next to each other.
+    const FRAGMENTS: [&str; 48] = [
+        "FROM ",
+        "RUN ",
+        "COPY ",
+        "ADD ",
+        "ENV ",
+        "ARG ",
+        "LABEL ",
+        "ONBUILD ",
+        "HEALTHCHECK ",
+        "SHELL ",
+        "CMD ",
+        "EXPOSE ",
+        "volume ",
+        "RNU ",
+        "a",
+        "a=b",
+        "é",
+        "日",
+        "\u{a0}",
+        "\u{feff}",
+        "\n",
+        "\n",
+        "\r\n",
+        "\r",
+        "\\\n",
+        "\\",
+        "`",
+        "\"",
+        "'",
+        " ",
+        "\t",
+        "#",
+        "# escape=`\n",
+        "# syntax=x\n",
+        "# check=skip=a;",
+        "<<EOF",
+        "<<-\"é\"",
+        "EOF\n",
+        "é\n",
+        "--mount=",
+        "type=cache,",
+        "target=/x,",
+        "--from=",
+        "--",
+        "[\"a\", ",
+        "\"b\"]",
+        "CMD NONE",
+        "\0",
+    ];
+
+    fn text() -> impl Strategy<Value = String> {
+        let fragments = proptest::collection::vec(proptest::sample::select(&FRAGMENTS[..]), 0..60);
+        prop_oneof![fragments.prop_map(|fragments| fragments.concat()), any::<String>()]
+    }
+
+    /// Returns every span that a value's `{:?}` shows.
+    fn spans(shown: &str) -> Vec<(usize, usize)> {
+        let number =
+            |text: &str| text.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok());
+        let found = shown.split("Span { start: ").skip(1);
+        found.filter_map(|rest| Some((number(rest)?, number(rest.split_once("end: ")?.1)?))).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics_and_spans_are_in_bounds(text in text()) {
+            let source = Source::new("Dockerfile", text.as_str());
+            let shown = format!("{:?} {:?} {:?}", parse(&source), read(&source), parse_trigger(&source));
+            for (start, end) in spans(&shown) {
+                prop_assert!(text.get(start..end).is_some(), "{start}..{end} of {text:?}");
+            }
+        }
+
+        #[test]
+        fn a_file_is_readable_exactly_where_nothing_is_wrong(text in text()) {
+            let source = Source::new("Dockerfile", text.as_str());
+            let severe = |found: &[Diagnostic]| found.iter().any(|found| found.severity == Severity::Error);
+            match read(&source) {
+                Ok((file, warnings)) => prop_assert!(!file.stages.is_empty() && !severe(&warnings)),
+                Err(found) => prop_assert!(severe(&found)),
+            }
+        }
+    }
+
+    #[test]
+    fn reading_takes_time_in_proportion_to_the_length() {
+        let mebibyte = 1 << 20;
+        for piece in [
+            "RUN <<E\n",
+            "RUN <<E\n E\n",
+            "RUN a \\\n",
+            "\\\n",
+            "RNU <<E\n",
+            "x\n",
+            "ENV a=b ",
+            "RUN <<E ",
+            "COPY <<E ",
+            "\"",
+            "COPY a <<b c\n",
+            "CMD [\"a\",",
+            "[",
+            "ONBUILD ",
+            "--a ",
+            "RUN --mount=a ",
+            "#\n",
+            "\n",
+            "'",
+            "${",
+            "\\\"",
+        ] {
+            for before in ["", "FROM a\nRUN --mount=", "FROM a\nCOPY << "] {
+                let source = Source::new("Dockerfile", before.to_owned() + &piece.repeat(mebibyte / piece.len()));
+                let start = Instant::now();
+                let _ = read(&source).is_ok();
+                // Unoptimised and beside other tests; what is quadratic takes minutes.
+                assert!(start.elapsed() < Duration::from_secs(20), "{before:?} {piece:?}: {:?}", start.elapsed());
+            }
+        }
+    }
+
+    #[test]
+    fn a_trigger_is_one_instruction() {
+        for (text, code) in [
+            ("RUN a", None),
+            ("COPY <<f /f\nx\nf", None),
+            ("RUN a\nRUN b", Some("onbuild-not-single")),
+            ("FROM a", Some("onbuild-forbidden")),
+            ("ONBUILD RUN a", Some("onbuild-forbidden")),
+            ("RNU a", Some("unknown-instruction")),
+            ("", Some("empty-file")),
+        ] {
+            let found = parse_trigger(&Source::new("trigger", text)).err();
+            assert_eq!(found.map(|found| found[0].code), code, "{text}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused_with_their_place() {
+        let refused = source_from_bytes("Dockerfile", b"FROM a\nRUN \xff\n").unwrap_err();
+        assert_eq!(refused.to_string(), "Dockerfile:2 is not UTF-8 text (byte 11 of the file)");
+        assert_eq!(source_from_bytes("Dockerfile", "\u{feff}FROM a".as_bytes()).unwrap().text(), "FROM a");
+    }
+}
