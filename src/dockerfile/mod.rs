@@ -10,6 +10,7 @@ pub mod ast;
 pub mod instruction;
 mod lower;
 mod parse;
+pub mod shell;
 mod suggest;
 mod text;
 

@@ -20,8 +20,10 @@ struct Language {
     rules: &'static [Rule],
 }
 
-const LANGUAGES: &[Language] =
-    &[Language { grammar: "dockerfile.abnf", sources: "src/dockerfile/parse", rules: dockerfile::RULES }];
+const LANGUAGES: &[Language] = &[
+    Language { grammar: "dockerfile.abnf", sources: "src/dockerfile/parse", rules: dockerfile::RULES },
+    Language { grammar: "shell-word.abnf", sources: "src/dockerfile/shell", rules: dockerfile::shell::RULES },
+];
 
 /// How many sentences are made from each rule.
 const SENTENCES: usize = 400;
