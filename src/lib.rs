@@ -14,7 +14,7 @@
 //! | | [`runtime`] | One isolated process: namespaces, mounts, ids, seccomp, stdio. |
 //! | | [`snapshot`] → `layer`, `store` | Trees of layer stacks, and writable views over them (overlayfs, full copy). |
 //! | | [`layer`] | Trees to tar and back: whiteouts, metadata, compression, indexes. |
-//! | | [`context`] | Build context: ignore rules, sorted walk, content digests. |
+//! | | [`context`] → `layer` | Build context: ignore rules, sorted walk, content digests. |
 //! | | [`image`] → `layer`, `store` | An image as a value: assemble, validate, archives. |
 //! | | [`registry`] → `store` | Distribution client: references in, blobs out; credentials. |
 //! | | [`store`] | Content-addressed blobs on disk, tags and indexes in SQLite. |

@@ -1,10 +1,89 @@
 //! One method per operation a user can ask for.
+//!
+//! ```text
+//!  build    read ─▶ plan ─▶ solve ─▶ assemble ─▶ store, archives, registry
+//!  pull     resolve ─▶ fetch layers ─▶ store            push   compress ─▶ registry
+//!  save     store ─▶ archive                            load   archive ─▶ store
+//! ```
 
+mod archives;
+mod assemble;
+mod build;
+mod compress;
+mod dockerfile;
+mod error;
+mod export;
+mod images;
 mod options;
-mod stub;
+mod record;
+mod resolve;
+mod stat_cache;
+mod times;
+mod transfer;
 
+use std::path::{Path, PathBuf};
+
+pub use error::Error;
 pub use options::{
     ArchiveFormat, BuildOptions, BuildResult, DockerfileSource, ImageDetails, ImageSummary, LoadedImage, Output,
     OutputKind,
 };
-pub use stub::{Engine, EngineOptions, Error, Removed, TransferOptions};
+pub use transfer::TransferOptions;
+
+use crate::registry;
+use crate::store::Store;
+
+pub use crate::store::Removed;
+
+/// How the engine is set up.
+#[derive(Debug, Clone, Default)]
+pub struct EngineOptions {
+    /// The store; none is the default place.
+    pub root: Option<PathBuf>,
+    /// The configuration file; none is the default place.
+    pub config: Option<PathBuf>,
+}
+
+/// All operations over one store.
+#[derive(Debug)]
+pub struct Engine {
+    store: Store,
+    registries: registry::Config,
+}
+
+impl Engine {
+    /// Opens the store, making it where there is none, and reads the configuration.
+    ///
+    /// # Errors
+    /// [`Error::NoHome`], those of the store and of the configuration.
+    pub fn open(options: &EngineOptions) -> Result<Engine, Error> {
+        let root = match &options.root {
+            Some(root) => root.clone(),
+            None => default_root()?,
+        };
+        let registries = registry::Config::load(options.config.as_deref())?;
+        Ok(Engine { store: Store::open(&root)?, registries })
+    }
+
+    /// Returns a client for registries.
+    fn client(&self, insecure: &[String]) -> Result<registry::Client, Error> {
+        let options = registry::ClientOptions { config: self.registries.clone(), insecure: insecure.to_vec() };
+        Ok(registry::Client::new(options)?)
+    }
+}
+
+/// Returns `/var/lib/kiln` for root, and a directory below the user's data for everybody else (XDG base directories).
+fn default_root() -> Result<PathBuf, Error> {
+    if crate::runtime::ids() == crate::runtime::Ids::Root {
+        return Ok(PathBuf::from("/var/lib/kiln"));
+    }
+    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/share"));
+    let data = data.or_else(home).ok_or(Error::NoHome)?;
+    Ok(data.join("kiln"))
+}
+
+/// Returns an error of the file at `path`.
+fn file_error(action: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Error {
+    move |source| Error::File { action, path: path.to_owned(), source }
+}

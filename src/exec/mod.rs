@@ -1,1 +1,157 @@
-//! (to come)
+//! Runs one op: gathers what it reads, calls a mechanism, keeps the result as a layer.
+//!
+//! ```text
+//!  Source(image)  ─▶ Stack of layers that may still be in a registry
+//!  Source(local)  ─▶ Context
+//!  Run            ─▶ snapshot::prepare ─▶ runtime::run ─▶ tree ┄┄ behind the build ┄▶ layer, cache
+//!  File           ─▶ file::select ─▶ file::write ─▶ layer, cache
+//! ```
+//!
+//! Bytes are fetched, unpacked and read only when something asks for them: a [`Library`] does that once for each layer.
+//! What a process changed becomes a layer behind the build, while the next process runs over the same tree; only who
+//! needs to know the layer's identity or its files waits for it.
+
+mod behind;
+mod change;
+mod error;
+pub mod file;
+mod library;
+mod output;
+mod promise;
+mod recipe;
+mod run;
+mod source;
+mod stack;
+pub mod tree;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+pub use error::Error;
+pub use library::{Asker, Library};
+pub use stack::{Layer, Stack};
+
+use crate::cache::Cache;
+use crate::context::Context;
+use crate::graph::{self, NodeId, Op};
+use crate::runtime::Native;
+use crate::solve::{Execute, Lookup, Work};
+use crate::store::BuildId;
+use crate::sys::Cancel;
+
+use behind::Behind;
+use recipe::Ticket;
+
+/// Result of an op.
+#[derive(Clone)]
+pub enum Output {
+    /// A file tree.
+    Tree(Tree),
+    /// A directory on this machine.
+    Local(Arc<Context>),
+}
+
+/// A file tree as layers.
+#[derive(Clone)]
+pub struct Tree {
+    /// The layers.
+    pub stack: Stack,
+    /// When the op's own layer was made; `None` for an image.
+    pub created: Option<Timestamp>,
+}
+
+/// What one build gives its steps.
+pub struct Setting {
+    /// Build contexts by name.
+    pub contexts: HashMap<String, Arc<Context>>,
+    /// The build's record, whose log directory takes what the steps write.
+    pub build: BuildId,
+    /// Number of each step in that record, from 1.
+    pub numbers: BTreeMap<NodeId, usize>,
+    /// Stops the build, including what is done behind it.
+    pub cancel: Cancel,
+}
+
+/// Executes the ops of one build.
+pub struct Executor {
+    library: Arc<Library>,
+    cache: Cache,
+    runtime: Native,
+    setting: Setting,
+    behind: Behind,
+}
+
+impl Executor {
+    /// Returns an executor over `library`.
+    pub fn new(library: Arc<Library>, setting: Setting) -> Executor {
+        let cache = Cache::new(library.store());
+        Executor { library, cache, runtime: Native::default(), setting, behind: Behind::default() }
+    }
+
+    /// Waits until everything begun behind the build has ended, well or not. What failed is told by who needs it.
+    pub fn settle(&self) {
+        self.behind.wait();
+    }
+}
+
+impl Execute for Executor {
+    type Output = Output;
+    type Ticket = Ticket;
+    type Error = Error;
+
+    fn lookup(&self, work: &Work<'_, Output>) -> Result<Lookup<Output, Ticket>, Error> {
+        match &work.node.op {
+            Op::Source(graph::Source::Image(image)) => self.image(image).map(Lookup::Hit),
+            Op::Source(graph::Source::Local(local)) => self.local(local).map(Lookup::Hit),
+            Op::Merge(_) => merge(&work.inputs).map(Lookup::Hit),
+            Op::Run(run) => self.look_up_run(work, run),
+            Op::File(file) => self.look_up_change(work, file),
+        }
+    }
+
+    fn execute(&self, work: &Work<'_, Output>, ticket: Ticket) -> Result<Output, Error> {
+        match (&work.node.op, ticket) {
+            (Op::Run(run), Ticket::Run(recipe)) => self.run(work, run, recipe),
+            (Op::File(file), Ticket::Change(change)) => self.change(work, file, *change),
+            _ => unreachable!("a look-up leaves a ticket of its own op, and sources and merges always hit"),
+        }
+    }
+}
+
+/// Stacks the own layer of every further input on the first.
+fn merge(inputs: &[Output]) -> Result<Output, Error> {
+    let stack = |output: &Output| match output {
+        Output::Tree(tree) => tree.stack.clone(),
+        Output::Local(_) => unreachable!("front ends merge trees"),
+    };
+    let mut inputs = inputs.iter().map(stack);
+    let base = inputs.next().unwrap_or_default();
+    let merged = inputs.fold(base, |merged, input| match input.layers().last() {
+        Some(top) => merged.with(top.clone()),
+        None => merged,
+    });
+    Ok(Output::Tree(Tree { stack: merged, created: None }))
+}
+
+impl Output {
+    /// Returns the layers of a tree.
+    ///
+    /// # Panics
+    /// On a context: the planner never puts one where a tree belongs.
+    pub fn stack(&self) -> &Stack {
+        match self {
+            Output::Tree(tree) => &tree.stack,
+            Output::Local(_) => unreachable!("a context is no tree"),
+        }
+    }
+
+    /// Returns when the op's own layer was made; `None` where it made none.
+    pub fn created(&self) -> Option<Timestamp> {
+        match self {
+            Output::Tree(tree) => tree.created,
+            Output::Local(_) => None,
+        }
+    }
+}

@@ -4,11 +4,17 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 pub(crate) struct Promise<T>(Arc<Shared<T>>);
 
 struct Shared<T> {
-    value: Mutex<Option<T>>,
-    kept: Condvar,
+    state: Mutex<State<T>>,
+    changed: Condvar,
 }
 
-/// The other end: keeps the promise once.
+enum State<T> {
+    Open,
+    Kept(T),
+    Broken,
+}
+
+/// The other end: keeps the promise once. Dropped without that, as by a panic, it breaks the promise.
 pub(crate) struct Keeper<T>(Arc<Shared<T>>);
 
 impl<T> Clone for Promise<T> {
@@ -20,27 +26,31 @@ impl<T> Clone for Promise<T> {
 impl<T: Clone> Promise<T> {
     /// Returns a promise and the duty to keep it.
     pub(crate) fn new() -> (Promise<T>, Keeper<T>) {
-        let shared = Arc::new(Shared { value: Mutex::new(None), kept: Condvar::new() });
+        let shared = Arc::new(Shared { state: Mutex::new(State::Open), changed: Condvar::new() });
         (Promise(shared.clone()), Keeper(shared))
     }
 
     /// Returns a promise that is kept already.
     pub(crate) fn kept(value: T) -> Promise<T> {
-        Promise(Arc::new(Shared { value: Mutex::new(Some(value)), kept: Condvar::new() }))
+        Promise(Arc::new(Shared { state: Mutex::new(State::Kept(value)), changed: Condvar::new() }))
     }
 
     /// Returns the value if it is there.
     pub(crate) fn get(&self) -> Option<T> {
-        self.0.value.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        match &*self.0.state.lock().unwrap_or_else(PoisonError::into_inner) {
+            State::Kept(value) => Some(value.clone()),
+            State::Open | State::Broken => None,
+        }
     }
 
-    /// Waits for the value.
-    pub(crate) fn wait(&self) -> T {
-        let mut value = self.0.value.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Waits for the value; `None` when it will never come.
+    pub(crate) fn wait(&self) -> Option<T> {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            match &*value {
-                Some(value) => return value.clone(),
-                None => value = self.0.kept.wait(value).unwrap_or_else(PoisonError::into_inner),
+            match &*state {
+                State::Kept(value) => return Some(value.clone()),
+                State::Broken => return None,
+                State::Open => state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         }
     }
@@ -49,8 +59,17 @@ impl<T: Clone> Promise<T> {
 impl<T> Keeper<T> {
     /// Keeps the promise.
     pub(crate) fn keep(self, value: T) {
-        *self.0.value.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
-        self.0.kept.notify_all();
+        *self.0.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Kept(value);
+    }
+}
+
+impl<T> Drop for Keeper<T> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*state, State::Open) {
+            *state = State::Broken;
+        }
+        self.0.changed.notify_all();
     }
 }
 
@@ -62,9 +81,20 @@ mod tests {
     fn everyone_who_waits_gets_the_value() {
         let (promise, keeper) = Promise::new();
         assert_eq!(promise.get(), None);
-        let waiters: Vec<_> = (0..3).map(|_| std::thread::spawn({ let promise = promise.clone(); move || promise.wait() })).collect();
+        let wait = |promise: &Promise<i32>| {
+            let promise = promise.clone();
+            std::thread::spawn(move || promise.wait())
+        };
+        let waiters: Vec<_> = (0..3).map(|_| wait(&promise)).collect();
         keeper.keep(7);
-        assert!(waiters.into_iter().all(|waiter| waiter.join().unwrap() == 7));
-        assert_eq!(Promise::kept(8).wait(), 8);
+        assert!(waiters.into_iter().all(|waiter| waiter.join().unwrap() == Some(7)));
+        assert_eq!(Promise::kept(8).wait(), Some(8));
+    }
+
+    #[test]
+    fn a_promise_nobody_will_keep_ends_the_waiting() {
+        let (promise, keeper) = Promise::<i32>::new();
+        drop(keeper);
+        assert_eq!(promise.wait(), None);
     }
 }

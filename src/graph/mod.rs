@@ -12,12 +12,14 @@
 //! Adding the same operation over the same inputs twice gives the same node, so work that two targets share happens
 //! once. A node's [`Step`] (title, place in the source) is not part of its identity.
 
+mod mode;
 mod op;
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use mode::ModeError;
 pub use op::{
     Add, CopyOptions, CopySource, File, FileAction, Image, Input, Local, Merge, Mode, Mount, MountKind, Network, Op,
     Owner, Run, Source, Symbolic,

@@ -1,5 +1,40 @@
 //! Layers: changes to a file tree, as a tar and as an index.
+//!
+//! A *layer* is an uncompressed tar archive, named by its diff id, and an [`Index`] of the archive: every entry with its
+//! metadata, the digest of its content and where in the archive the content starts. A stack of layers merges into a
+//! [`View`], a file tree in memory that is made from indexes alone. A *tree* is a layer as a directory, in the form
+//! that overlayfs takes as a lower directory or with all its deletions applied ([`TreeForm`]).
+//!
+//! ```text
+//!            Writer ◀── files, or entries of other layers
+//!              │
+//!              ▼            read                              View::apply
+//!   tree ◀── archive ─────────────────▶ Index ───────────────────────────▶ View
+//!    │  unpack ▲  materialize                                                │
+//!    └─────────┴── diff: a tree compared with the View of what lies under it ┘
+//! ```
 
+mod archive;
+mod compression;
+mod diff;
 mod entry;
+mod error;
+mod header;
+mod index;
+mod resolve;
+mod tree;
+mod unpack;
+mod view;
+mod writer;
 
+pub use archive::{Limits, read};
+pub use compression::{Compression, Compressor, decompress};
+pub use diff::{DiffOptions, TreeKind, diff};
 pub use entry::{Entry, EntryPath, Kind, Metadata, Mtime};
+pub use error::Error;
+pub use index::Index;
+pub use resolve::{Resolution, ResolveError};
+pub use tree::{OverlayXattrs, Ownership, TreeForm, TreeOptions};
+pub use unpack::{materialize, unpack};
+pub use view::{FileId, Node, View, Walk};
+pub use writer::{Content, Finished, Slice, Writer};

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use abnf::{Grammar, Sentences};
-use kiln::dockerfile;
+use kiln::{context, dockerfile};
 
 /// A rule's name, and the function that accepts its sentences.
 type Rule = (&'static str, fn(&str) -> bool);
@@ -22,6 +22,7 @@ struct Language {
 
 const LANGUAGES: &[Language] = &[
     Language { grammar: "dockerfile.abnf", sources: "src/dockerfile/parse", rules: dockerfile::RULES },
+    Language { grammar: "dockerignore.abnf", sources: "src/context/pattern", rules: context::RULES },
     Language { grammar: "shell-word.abnf", sources: "src/dockerfile/shell", rules: dockerfile::shell::RULES },
 ];
 

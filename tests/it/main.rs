@@ -1,6 +1,7 @@
 //! One file per promise to users.
 
 mod architecture;
+mod archives;
 mod args;
 mod build;
 mod cache;
@@ -18,4 +19,5 @@ mod progress;
 mod push_pull;
 mod rootless;
 mod run;
+mod store;
 mod support;

@@ -309,12 +309,8 @@ fn unknown_modifier<'a, T>(lexis: Lexis<'a>, construct: &'a str, rest: &'a str) 
 
 /// Accepts what stands behind the name in `${name…}`.
 pub(super) fn modifier<'a>(lexis: Lexis<'a>, input: &'a str) -> IResult<&'a str, Modifier<'a>, Refusal> {
-    alt((
-        |input| conditional(lexis, input),
-        |input| removal(lexis, input),
-        |input| replacement(lexis, input),
-    ))
-    .parse(input)
+    alt((|input| conditional(lexis, input), |input| removal(lexis, input), |input| replacement(lexis, input)))
+        .parse(input)
 }
 
 /// Accepts `-word`, `+word` and `?word`, each also behind a colon.
@@ -350,9 +346,8 @@ pub(super) fn replacement<'a>(lexis: Lexis<'a>, input: &'a str) -> IResult<&'a s
     let sought = |input| pattern(lexis.pattern_until('/'), input);
     let (rest, (count, sought)) = (count, sought).parse(input)?;
     match rest.strip_prefix('/') {
-        Some(rest) => {
-            map(|input| word(lexis.until('}'), input), |word| Modifier::Replace(count, sought.clone(), word)).parse(rest)
-        }
+        Some(rest) => map(|input| word(lexis.until('}'), input), |word| Modifier::Replace(count, sought.clone(), word))
+            .parse(rest),
         None => lexis.flaw(Cause::MissingSlash, input, rest),
     }
 }

@@ -99,11 +99,7 @@ pub enum Cause {
 ///
 /// # Errors
 /// [`ExpandError`] with the place of the construct that is wrong.
-pub fn expand(
-    word: &str,
-    escape: char,
-    variables: &dyn Fn(&str) -> Option<String>,
-) -> Result<Expansion, ExpandError> {
+pub fn expand(word: &str, escape: char, variables: &dyn Fn(&str) -> Option<String>) -> Result<Expansion, ExpandError> {
     let parts = grammar::parse(Lexis::word(word, escape)).map_err(|flaw| flaw.of(word))?;
     let mut evaluation = Evaluation::new(variables);
     let text = evaluation.text(&parts).map_err(|flaw| flaw.of(word))?;
@@ -290,11 +286,9 @@ mod tests {
 
     #[test]
     fn files_keep_their_quotes() {
-        for (file, expected) in [
-            ("it's \"$x\"\n", "it's \"value\"\n"),
-            ("\\$x \\\\ ${unset:-'a'}", "$x \\ 'a'"),
-            ("a\n$unset\n", "a\n\n"),
-        ] {
+        for (file, expected) in
+            [("it's \"$x\"\n", "it's \"value\"\n"), ("\\$x \\\\ ${unset:-'a'}", "$x \\ 'a'"), ("a\n$unset\n", "a\n\n")]
+        {
             assert_eq!(expand_file(file, &variables).unwrap().text, expected, "{file}");
         }
         let error = expand_file("one\ntwo ${x!}\n", &variables).unwrap_err();
@@ -320,10 +314,7 @@ mod tests {
     fn uses_are_recorded_with_their_places() {
         let uses = expand("$x-${unset:-$none}", '\\', &variables).unwrap().uses;
         let uses: Vec<_> = uses.iter().map(|it| (it.name.as_str(), it.defined, it.guarded, it.range.clone())).collect();
-        assert_eq!(
-            uses,
-            [("x", true, false, 0..2), ("none", false, false, 12..17), ("unset", false, true, 3..18)]
-        );
+        assert_eq!(uses, [("x", true, false, 0..2), ("none", false, false, 12..17), ("unset", false, true, 3..18)]);
     }
 
     #[test]

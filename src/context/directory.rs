@@ -1,0 +1,573 @@
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rayon::prelude::*;
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use super::digest::{DigestCache, StatKey, hash};
+use super::{Error, Ignore, Scope, Verdict, nearest};
+use crate::layer::{Metadata, Mtime};
+use crate::oci::Digest;
+use crate::sys::Cancel;
+
+/// What an entry of a context is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File {
+        /// Content bytes.
+        size_bytes: u64,
+    },
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink {
+        /// Its text.
+        target: Vec<u8>,
+    },
+    /// A character device.
+    CharDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A block device.
+    BlockDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A named pipe.
+    Fifo,
+}
+
+/// One file, directory or link of a context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Relative to the root of the context, `/`-separated; `""` is the root.
+    pub path: Vec<u8>,
+    /// What.
+    pub kind: Kind,
+    /// Owner and group are 0: a context has none.
+    pub metadata: Metadata,
+    /// Identity and state of the file on this machine.
+    pub key: StatKey,
+    /// How many names the file has.
+    pub links: u64,
+    /// Whether a directory is ignored itself, and at most there for what is seen below it.
+    pub ignored: bool,
+}
+
+/// Why a path is not in a context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Absence {
+    /// It is on disk, but a rule hides it.
+    Ignored {
+        /// The ignore file.
+        file: String,
+        /// Its line, from 1.
+        line: usize,
+        /// The pattern as written.
+        pattern: String,
+    },
+    /// There is nothing; perhaps this was meant.
+    Missing {
+        /// A path with a similar name.
+        nearest: Option<Vec<u8>>,
+    },
+}
+
+/// A directory, seen through ignore rules.
+pub struct Context {
+    path: PathBuf,
+    root: OwnedFd,
+    ignore: Ignore,
+    cache: Option<Arc<dyn DigestCache>>,
+    cancel: Cancel,
+}
+
+/// Opening stays below the root and follows no link.
+const CONFINED: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
+/// Directories with more names than this are looked at by several threads.
+const NAMES_A_THREAD: usize = 256;
+
+impl Context {
+    /// Opens the directory at `path`; nothing in it is read yet.
+    ///
+    /// # Errors
+    /// When it is not a directory that can be opened.
+    pub fn open(path: &Path, ignore: Ignore, cache: Option<Arc<dyn DigestCache>>) -> Result<Context, Error> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = fs::open(path, flags, Mode::empty()).map_err(|errno| Error::Io {
+            action: "open the context directory",
+            path: path.to_owned(),
+            source: errno.into(),
+        })?;
+        Ok(Context { path: path.to_owned(), root, ignore, cache, cancel: Cancel::new() })
+    }
+
+    /// Gives up walks and digests once `cancel` is raised.
+    pub fn cancelled_by(mut self, cancel: Cancel) -> Context {
+        self.cancel = cancel;
+        self
+    }
+
+    /// Returns where the directory is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the rules it is seen through.
+    pub fn ignore(&self) -> &Ignore {
+        &self.ignore
+    }
+
+    /// Returns the entry at `path`, following no link. An ignored directory is returned where something below it may
+    /// be seen.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn lookup(&self, path: &[u8]) -> Result<Option<Entry>, Error> {
+        let verdict = self.ignore.verdict(path);
+        if verdict.is_ignored() && self.ignore.can_prune(path) {
+            return Ok(None);
+        }
+        Ok(self.on_disk(path)?.filter(|entry| entry.kind == Kind::Directory || !verdict.is_ignored()))
+    }
+
+    /// Returns what is at `path`, ignored or not. Sockets are nothing.
+    fn on_disk(&self, path: &[u8]) -> Result<Option<Entry>, Error> {
+        let fd = match self.confined(path, OFlags::PATH | OFlags::NOFOLLOW) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG | Errno::XDEV) => return Ok(None),
+            Err(errno) => return Err(self.failed("look at", path, errno)),
+        };
+        let stat = fs::fstat(&fd).map_err(|errno| self.failed("look at", path, errno))?;
+        self.entry(path.to_vec(), &stat, self.ignore.verdict(path))
+    }
+
+    /// Returns what is seen directly in the directory `path`, in byte order.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn children(&self, path: &[u8]) -> Result<Vec<Entry>, Error> {
+        self.seen_in(path, &self.scope(path))
+    }
+
+    /// Returns everything that is seen below the directory `path`, without itself: depth first, names in byte order.
+    ///
+    /// # Errors
+    /// When a directory cannot be read.
+    pub fn list(&self, path: &[u8]) -> Result<Vec<Entry>, Error> {
+        self.list_in(path, &self.scope(path))
+    }
+
+    /// Opens the regular file at `path` for reading.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not the file that had `key` any more.
+    pub fn open_file(&self, path: &[u8], key: &StatKey) -> Result<File, Error> {
+        // Without NONBLOCK a pipe that took the file's place would wait for a writer.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = File::from(self.confined(path, flags).map_err(|errno| self.failed("open", path, errno))?);
+        self.check_unchanged(&file, path, key)?;
+        Ok(file)
+    }
+
+    /// Checks that an open file is still the one that had `key`: worth asking again after reading it.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn check_unchanged(&self, file: &File, path: &[u8], key: &StatKey) -> Result<(), Error> {
+        let stat = fs::fstat(file).map_err(|errno| self.failed("look at", path, errno))?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && StatKey::of(&stat) == *key {
+            return Ok(());
+        }
+        Err(Error::Changed { path: self.full(path) })
+    }
+
+    /// Returns the digest of the content of each regular file among `entries`; of anything else, of nothing.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or changes while it is.
+    pub fn digests(&self, entries: &[Entry]) -> Result<Vec<Digest>, Error> {
+        let empty = Digest::of(b"");
+        let known = |entry: &Entry| match entry.kind {
+            Kind::File { size_bytes: 1.. } => self.cache.as_ref().and_then(|cache| cache.get(&entry.key)),
+            _ => Some(empty),
+        };
+        let mut digests: Vec<Option<Digest>> = entries.iter().map(known).collect();
+        let unknown: Vec<usize> = (0..entries.len()).filter(|&index| digests[index].is_none()).collect();
+        let hashed: Vec<(Digest, bool)> =
+            unknown.par_iter().map(|&index| self.hash(&entries[index])).collect::<Result<_, Error>>()?;
+        for (index, (digest, settled)) in unknown.into_iter().zip(hashed) {
+            digests[index] = Some(digest);
+            if let Some(cache) = self.cache.as_ref().filter(|_| settled) {
+                cache.put(entries[index].key, digest);
+            }
+        }
+        Ok(digests.into_iter().map(|digest| digest.unwrap_or(empty)).collect())
+    }
+
+    /// Says why a path is not in the context.
+    pub fn explain(&self, path: &[u8]) -> Absence {
+        let verdict = self.ignore.verdict(path);
+        let rule = match verdict {
+            Verdict::Ignored(number) if matches!(self.on_disk(path), Ok(Some(_))) => self.ignore.rule(number),
+            _ => None,
+        };
+        if let Some((file, line, pattern)) = rule {
+            return Absence::Ignored { file: file.to_owned(), line, pattern: pattern.to_owned() };
+        }
+        Absence::Missing { nearest: self.nearest(path) }
+    }
+
+    /// Returns a seen path whose first wrong component is a typing mistake away from that of `path`.
+    fn nearest(&self, path: &[u8]) -> Option<Vec<u8>> {
+        let (parent, name) = split(path);
+        if !parent.is_empty() && !matches!(self.lookup(parent), Ok(Some(_))) {
+            let parent = self.nearest(parent)?;
+            let path = [&parent[..], b"/", name].concat();
+            return matches!(self.lookup(&path), Ok(Some(_))).then_some(path);
+        }
+        let names = self.children(parent).ok()?.into_iter().map(|entry| split(&entry.path).1.to_vec());
+        nearest(name, names).map(|name| join(parent, &name))
+    }
+
+    fn hash(&self, entry: &Entry) -> Result<(Digest, bool), Error> {
+        let started = SystemTime::now();
+        let mut file = self.open_file(&entry.path, &entry.key)?;
+        let hashed = hash(&mut file, &self.cancel).map_err(|error| self.broken("read", &entry.path, error));
+        self.cancel.check()?;
+        let (digest, size) = hashed?;
+        self.check_unchanged(&file, &entry.path, &entry.key)?;
+        if size != entry.key.size_bytes {
+            return Err(Error::Changed { path: self.full(&entry.path) });
+        }
+        Ok((digest, entry.key.is_settled(started)))
+    }
+
+    fn scope(&self, directory: &[u8]) -> Scope {
+        let mut scope = self.ignore.root();
+        if directory.is_empty() {
+            return scope;
+        }
+        let slashes = directory.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(slash, _)| slash);
+        for end in slashes.chain([directory.len()]) {
+            scope = self.ignore.enter(&scope, &directory[..end]);
+        }
+        scope
+    }
+
+    fn list_in(&self, path: &[u8], scope: &Scope) -> Result<Vec<Entry>, Error> {
+        let children = self.seen_in(path, scope)?;
+        if children.iter().all(|child| child.kind != Kind::Directory) {
+            return Ok(children);
+        }
+        let below: Vec<Vec<Entry>> =
+            children.into_par_iter().map(|child| self.with_content(child, scope)).collect::<Result<_, Error>>()?;
+        Ok(below.into_iter().flatten().collect())
+    }
+
+    /// Returns an entry and everything below it; nothing for an ignored directory with nothing in it to see.
+    fn with_content(&self, entry: Entry, scope: &Scope) -> Result<Vec<Entry>, Error> {
+        if entry.kind != Kind::Directory {
+            return Ok(vec![entry]);
+        }
+        let mut below = self.list_in(&entry.path, &self.ignore.enter(scope, &entry.path))?;
+        if !entry.ignored || !below.is_empty() {
+            below.insert(0, entry);
+        }
+        Ok(below)
+    }
+
+    fn seen_in(&self, path: &[u8], scope: &Scope) -> Result<Vec<Entry>, Error> {
+        self.cancel.check()?;
+        let fd = self
+            .confined(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW)
+            .map_err(|errno| self.failed("open", path, errno))?;
+        let mut names = names(&fd).map_err(|errno| self.failed("read", path, errno))?;
+        names.sort_unstable();
+        let seen = |name: &Vec<u8>| self.child(&fd, path, name, scope).transpose();
+        names.par_iter().with_min_len(NAMES_A_THREAD).filter_map(seen).collect()
+    }
+
+    fn child(&self, directory: &OwnedFd, above: &[u8], name: &[u8], scope: &Scope) -> Result<Option<Entry>, Error> {
+        let path = join(above, name);
+        let verdict = self.ignore.verdict_in(scope, &path);
+        if verdict.is_ignored() && self.ignore.can_prune(&path) {
+            return Ok(None);
+        }
+        let stat = match fs::statat(directory, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            // Gone since the directory was read.
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(self.failed("look at", &path, errno)),
+        };
+        if verdict.is_ignored() && FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return Ok(None);
+        }
+        self.entry(path, &stat, verdict)
+    }
+
+    fn entry(&self, path: Vec<u8>, stat: &Stat, verdict: Verdict) -> Result<Option<Entry>, Error> {
+        let (major, minor) = (fs::major(stat.st_rdev), fs::minor(stat.st_rdev));
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Kind::File { size_bytes: u64::try_from(stat.st_size).unwrap_or_default() },
+            FileType::Directory => Kind::Directory,
+            FileType::Symlink => Kind::Symlink { target: self.target(&path)? },
+            FileType::CharacterDevice => Kind::CharDevice { major, minor },
+            FileType::BlockDevice => Kind::BlockDevice { major, minor },
+            FileType::Fifo => Kind::Fifo,
+            _ => return Ok(None),
+        };
+        let key = StatKey::of(stat);
+        let metadata = Metadata {
+            mode: stat.st_mode & 0o7777,
+            uid: 0,
+            gid: 0,
+            mtime: Mtime { seconds: key.mtime.seconds, nanoseconds: key.mtime.nanoseconds },
+            xattrs: xattrs(&self.full(&path)),
+        };
+        #[allow(clippy::useless_conversion, reason = "its width depends on the architecture")]
+        let links = u64::from(stat.st_nlink);
+        Ok(Some(Entry { path, kind, metadata, key, links, ignored: verdict.is_ignored() }))
+    }
+
+    fn target(&self, path: &[u8]) -> Result<Vec<u8>, Error> {
+        let fd =
+            self.confined(path, OFlags::PATH | OFlags::NOFOLLOW).map_err(|errno| self.failed("open", path, errno))?;
+        let target = fs::readlinkat(&fd, "", Vec::new()).map_err(|errno| self.failed("read the link", path, errno))?;
+        Ok(target.into_bytes())
+    }
+
+    fn confined(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+        let path = if path.is_empty() { b"." } else { path };
+        let path = OsStr::from_bytes(path);
+        // The kernel gives up with EAGAIN when something is renamed while it checks that the path stays inside.
+        loop {
+            match fs::openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), CONFINED) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn full(&self, path: &[u8]) -> PathBuf {
+        self.path.join(OsStr::from_bytes(path))
+    }
+
+    fn failed(&self, action: &'static str, path: &[u8], errno: Errno) -> Error {
+        self.broken(action, path, errno.into())
+    }
+
+    fn broken(&self, action: &'static str, path: &[u8], source: std::io::Error) -> Error {
+        Error::Io { action, path: self.full(path), source }
+    }
+}
+
+/// Returns the names in a directory, in the order of the file system.
+fn names(directory: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
+    let mut names = Vec::new();
+    for entry in fs::Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_vec());
+        }
+    }
+    Ok(names)
+}
+
+/// Returns the attributes that belong to content: not those of the host's security modules and file systems.
+fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    // Copies live without attributes where a file system has none, or refuses to show them.
+    let mut list = [0; 1024];
+    let length = match fs::llistxattr(path, &mut list[..]) {
+        Ok(0) | Err(_) => return BTreeMap::new(),
+        Ok(length) => length,
+    };
+    let names = list[..length].split(|&byte| byte == 0).filter(|name| belongs_to_content(name));
+    names.filter_map(|name| Some((name.to_vec(), xattr(path, name)?))).collect()
+}
+
+fn belongs_to_content(name: &[u8]) -> bool {
+    let foreign = [&b"security."[..], b"system.", b"com.apple.", b"trusted.overlay.", b"user.overlay."];
+    !name.is_empty() && (name == b"security.capability" || !foreign.iter().any(|prefix| name.starts_with(prefix)))
+}
+
+fn xattr(path: &Path, name: &[u8]) -> Option<Vec<u8>> {
+    let mut value = vec![0; 64 << 10];
+    let length = fs::lgetxattr(path, OsStr::from_bytes(name), &mut value[..]).ok()?;
+    value.truncate(length);
+    Some(value)
+}
+
+fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    if directory.is_empty() { name.to_vec() } else { [directory, b"/", name].concat() }
+}
+
+/// Splits off the last component.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|&byte| byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b"", path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::os::unix::fs::symlink;
+    use std::sync::Mutex;
+    use std::thread;
+    use std::time::Duration;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::diagnostic::Source;
+
+    /// A directory with files that contain their own names.
+    fn directory(files: &[&str]) -> TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = directory.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, file).unwrap();
+        }
+        directory
+    }
+
+    fn context(directory: &TempDir, ignore: &str) -> Context {
+        let ignore = Ignore::parse(&Source::new(".dockerignore", ignore)).unwrap();
+        Context::open(directory.path(), ignore, None).unwrap()
+    }
+
+    fn paths(entries: &[Entry]) -> Vec<&str> {
+        entries.iter().map(|entry| str::from_utf8(&entry.path).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_listing_is_depth_first_in_byte_order() {
+        let directory = directory(&["b", "a/z", "a/b/c", "a.x", "B"]);
+        let context = context(&directory, "");
+        assert_eq!(paths(&context.list(b"").unwrap()), ["B", "a", "a/b", "a/b/c", "a/z", "a.x", "b"]);
+        assert_eq!(paths(&context.list(b"a/b").unwrap()), ["a/b/c"]);
+        assert_eq!(paths(&context.children(b"a").unwrap()), ["a/b", "a/z"]);
+    }
+
+    #[test]
+    fn what_is_seen_again_brings_its_directories_and_no_more() {
+        let directory = directory(&["a/b/c", "a/x", "d/e", "f"]);
+        assert_eq!(paths(&context(&directory, "*\n!a/b\n").list(b"").unwrap()), ["a", "a/b", "a/b/c"]);
+        assert_eq!(paths(&context(&directory, "*\n!**/e\n").list(b"").unwrap()), ["d", "d/e"]);
+        assert_eq!(paths(&context(&directory, "a/**\n").list(b"").unwrap()), ["a", "d", "d/e", "f"]);
+        assert!(context(&directory, "*\n").list(b"").unwrap().is_empty());
+    }
+
+    #[test]
+    fn ignored_paths_are_not_found() {
+        let directory = directory(&["a/b", "a/c"]);
+        let context = context(&directory, "a\n!a/b\n");
+        assert!(context.lookup(b"a/c").unwrap().is_none());
+        assert!(context.lookup(b"a/b").unwrap().is_some());
+        assert!(context.lookup(b"a").unwrap().unwrap().ignored);
+    }
+
+    #[test]
+    fn links_are_entries_and_never_followed() {
+        let directory = directory(&["d/f"]);
+        symlink("d", directory.path().join("l")).unwrap();
+        symlink("/etc/passwd", directory.path().join("out")).unwrap();
+        let context = context(&directory, "");
+        assert_eq!(context.lookup(b"l").unwrap().unwrap().kind, Kind::Symlink { target: b"d".to_vec() });
+        assert_eq!(context.lookup(b"l/f").unwrap(), None);
+        assert_eq!(context.lookup(b"../x").unwrap(), None);
+        let key = context.lookup(b"d/f").unwrap().unwrap().key;
+        assert!(context.open_file(b"d/f", &key).is_ok());
+        assert!(context.open_file(b"out", &key).is_err() && context.open_file(b"l/f", &key).is_err());
+    }
+
+    #[test]
+    fn sockets_are_nothing_and_owners_are_root() {
+        let directory = directory(&["f"]);
+        let _socket = std::os::unix::net::UnixListener::bind(directory.path().join("s")).unwrap();
+        // Only root can, and for everybody else the owner is another one already.
+        rustix::fs::chown(directory.path().join("f"), rustix::fs::Uid::from_raw(7).into(), None).ok();
+        let entries = context(&directory, "").list(b"").unwrap();
+        assert_eq!(paths(&entries), ["f"]);
+        assert_eq!((entries[0].metadata.uid, entries[0].metadata.gid), (0, 0));
+    }
+
+    #[derive(Default)]
+    struct Memory(Mutex<HashMap<StatKey, Digest>>);
+
+    impl DigestCache for Memory {
+        fn get(&self, key: &StatKey) -> Option<Digest> {
+            self.0.lock().unwrap().get(key).copied()
+        }
+
+        fn put(&self, key: StatKey, digest: Digest) {
+            self.0.lock().unwrap().insert(key, digest);
+        }
+    }
+
+    #[test]
+    fn digests_are_of_content_and_remembered_once_settled() {
+        let directory = directory(&["a", "b"]);
+        let memory = Arc::new(Memory::default());
+        let context = Context::open(directory.path(), Ignore::none(), Some(memory.clone())).unwrap();
+        thread::sleep(Duration::from_millis(100));
+        let entries = context.list(b"").unwrap();
+        assert_eq!(context.digests(&entries).unwrap(), [Digest::of(b"a"), Digest::of(b"b")]);
+        assert_eq!(memory.0.lock().unwrap().len(), 2);
+        for digest in memory.0.lock().unwrap().values_mut() {
+            *digest = Digest::of(b"remembered");
+        }
+        assert_eq!(context.digests(&entries).unwrap(), [Digest::of(b"remembered"); 2]);
+
+        std::fs::write(directory.path().join("a"), "new").unwrap();
+        let entries = context.list(b"").unwrap();
+        assert_eq!(context.digests(&entries).unwrap(), [Digest::of(b"new"), Digest::of(b"remembered")]);
+        assert_eq!(memory.0.lock().unwrap().len(), 2, "what was just written is not remembered");
+    }
+
+    #[test]
+    fn a_file_that_changed_after_the_listing_is_an_error() {
+        let directory = directory(&["a"]);
+        let context = context(&directory, "");
+        let entries = context.list(b"").unwrap();
+        std::fs::write(directory.path().join("a"), "longer").unwrap();
+        assert!(matches!(context.digests(&entries), Err(Error::Changed { .. })));
+    }
+
+    #[test]
+    fn an_absence_is_explained() {
+        let directory = directory(&["src/main.c", "run.sh"]);
+        let context = context(&directory, "*.md\n\n*.sh\n");
+        let hidden = Absence::Ignored { file: ".dockerignore".into(), line: 3, pattern: "*.sh".into() };
+        assert_eq!(context.explain(b"run.sh"), hidden);
+        for (path, nearest) in [
+            ("src/mian.c", Some("src/main.c")),
+            ("scr/main.c", Some("src/main.c")),
+            ("scr/nothing", None),
+            ("readme.md", None),
+            ("run.hs", None),
+        ] {
+            let nearest = nearest.map(|path: &str| path.as_bytes().to_vec());
+            assert_eq!(context.explain(path.as_bytes()), Absence::Missing { nearest }, "{path}");
+        }
+    }
+}

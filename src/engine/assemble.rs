@@ -1,0 +1,53 @@
+use jiff::Timestamp;
+
+use super::{Error, times};
+use crate::exec::{Asker, Layer, Library};
+use crate::frontend::Plan;
+use crate::graph::NodeId;
+use crate::image::{self, Image};
+use crate::oci::{Descriptor, History, ImageConfig};
+use crate::store::LayerBlob;
+
+/// Returns the image that `plan` describes, with `layers` base first; `created` tells when a planned item's layer was
+/// made.
+pub(super) fn assemble(
+    plan: &Plan,
+    library: &Library,
+    layers: &[Layer],
+    created: impl Fn(NodeId) -> Option<Timestamp>,
+    epoch: Option<Timestamp>,
+    asker: Asker<'_>,
+) -> Result<Image, Error> {
+    let mut config = plan.config.clone();
+    mend_history(&mut config);
+    let first_new = config.history.len();
+    config.history.extend(plan.history.iter().map(|item| History {
+        created: item.layer.and_then(&created),
+        created_by: Some(item.created_by.clone()),
+        author: None,
+        comment: item.comment.clone(),
+        empty_layer: item.layer.is_none(),
+    }));
+    times::settle(&mut config.history, first_new, epoch);
+    config.created = config.history.last().and_then(|item| item.created);
+    let layer = |layer: &Layer| -> Result<image::Layer, Error> {
+        Ok(image::Layer { diff_id: layer.diff_id()?, blob: descriptor(library.blob(layer, asker)?) })
+    };
+    let layers = layers.iter().map(layer).collect::<Result<Vec<_>, _>>()?;
+    Ok(Image::assemble(config, &layers)?)
+}
+
+pub(super) fn descriptor(blob: LayerBlob) -> Descriptor {
+    Descriptor::new(blob.media_type, blob.digest, blob.size)
+}
+
+/// Gives a base image whose history tells of another number of layers one that is right: such images exist, and what
+/// is built on them must not inherit the fault (image-spec, "Image Configuration", `history`).
+fn mend_history(config: &mut ImageConfig) {
+    let layers = config.rootfs.diff_ids.len();
+    let told = config.history.iter().filter(|item| !item.empty_layer).count();
+    if told != layers {
+        let item = History { comment: Some("a layer of the base image".to_owned()), ..History::default() };
+        config.history = vec![History { created: config.created, ..item }; layers];
+    }
+}

@@ -1,0 +1,254 @@
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+
+use super::assemble::assemble;
+use super::dockerfile::{self, Loaded};
+use super::record::Recorder;
+use super::resolve::{Memory, Resolver};
+use super::stat_cache::StatCache;
+use super::{BuildOptions, BuildResult, Engine, Error};
+use crate::context::Context;
+use crate::diagnostic::Diagnostic;
+use crate::exec::{self, Asker, Executor, Library, Setting, Stack};
+use crate::frontend::{self, Plan, PlanOptions, ResolveImage, ResolvedImage};
+use crate::graph::{BuildGraph, NodeId};
+use crate::image::Image;
+use crate::oci::{Platform, Reference};
+use crate::solve::{self, Event, Failure, Observe, Settings, Solved};
+use crate::store::Outcome;
+use crate::sys::Cancel;
+
+/// Name of the context that is given on the command line.
+const MAIN_CONTEXT: &str = "context";
+
+/// A finished build: the image, where its layers are, and the tree of the target.
+pub(super) struct Built {
+    pub(super) image: Image,
+    pub(super) library: Arc<Library>,
+    pub(super) stack: Stack,
+    cached: usize,
+    executed: usize,
+}
+
+impl Engine {
+    /// Builds an image, keeps it in the store under its names, and gives it to every output.
+    ///
+    /// # Errors
+    /// [`Error::Diagnostics`] when the build file is wrong, [`Error::StepFailed`] and [`Error::Step`] when a step is;
+    /// [`Error::Cancelled`]; those of the store, the registries and the outputs.
+    pub fn build(
+        &self,
+        options: &BuildOptions,
+        observer: Arc<dyn Observe>,
+        cancel: &Cancel,
+    ) -> Result<BuildResult, Error> {
+        let title = options.tags.first().map_or_else(|| options.context.display().to_string(), Reference::familiar);
+        let build = self.store.begin_build(&title)?;
+        let recorder = Arc::new(Recorder::new(observer));
+        let job = Job { engine: self, options, observer: recorder.clone(), cancel, build: build.clone() };
+        let result = job.run();
+        let outcome = match &result {
+            Ok(_) => Outcome::Done,
+            Err(Error::Cancelled) => Outcome::Interrupted,
+            Err(_) => Outcome::Failed,
+        };
+        let recorded = self.store.finish_build(&build, outcome, &recorder.steps());
+        // What the build itself has to say is more important than that it is not in the records.
+        let result = result?;
+        recorded?;
+        Ok(result)
+    }
+}
+
+/// One call of [`Engine::build`].
+pub(super) struct Job<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) options: &'a BuildOptions,
+    observer: Arc<Recorder>,
+    pub(super) cancel: &'a Cancel,
+    build: crate::store::BuildId,
+}
+
+impl Job<'_> {
+    fn run(&self) -> Result<BuildResult, Error> {
+        let loaded = dockerfile::load(self.options)?;
+        self.warn(&loaded.source, &loaded.warnings);
+        let built = self.make(&loaded)?;
+        let built = self.keep(built)?;
+        for output in &self.options.outputs {
+            self.export(&built, output)?;
+        }
+        if self.options.push {
+            self.push(&built)?;
+        }
+        Ok(BuildResult {
+            image_id: built.image.id(),
+            manifest: built.image.manifest().digest(),
+            manifest_size_bytes: built.image.manifest().descriptor().size,
+            tags: self.options.tags.clone(),
+            cached_steps: built.cached,
+            executed_steps: built.executed,
+        })
+    }
+
+    pub(super) fn observer(&self) -> Arc<dyn Observe> {
+        self.observer.clone()
+    }
+
+    fn warn(&self, source: &crate::diagnostic::Source, warnings: &[Diagnostic]) {
+        for warning in warnings {
+            let line = warning.labels.first().map(|(span, _)| source.line(span.start));
+            let place = line.map(|line| format!(" ({}:{line})", source.name())).unwrap_or_default();
+            self.observer.observe(Event::Warning { message: format!("{}{place}", warning.message) });
+        }
+    }
+
+    /// Plans the build, gets every needed step done, and puts the image together.
+    fn make(&self, loaded: &Loaded) -> Result<Built, Error> {
+        let client = self.engine.client(&self.options.insecure_registries)?;
+        let library = Arc::new(Library::new(&self.engine.store, client));
+        let plan = self.plan(loaded, &library)?;
+        self.warn(&loaded.source, &plan.warnings);
+        let stat_cache = Arc::new(StatCache::new(&self.engine.store, &self.options.context));
+        let context = Context::open(&self.options.context, loaded.ignore.clone(), Some(stat_cache.clone()))?;
+        let targets: Vec<NodeId> = plan.target.into_iter().collect();
+        let numbers = plan.graph.needed(&targets).into_iter().zip(1..).collect();
+        let stop = self.cancel.child();
+        let setting = Setting {
+            contexts: HashMap::from([(MAIN_CONTEXT.to_owned(), Arc::new(context))]),
+            build: self.build.clone(),
+            numbers,
+            cancel: stop.clone(),
+        };
+        let executor = Executor::new(library.clone(), setting);
+        let solved = self.solve(&plan, &targets, &executor);
+        if solved.is_err() {
+            // What is still written behind the build has no use any more.
+            stop.cancel();
+        }
+        let made = solved.and_then(|solved| self.assemble(&plan, solved, &library));
+        executor.settle();
+        stat_cache.save()?;
+        made
+    }
+
+    fn plan(&self, loaded: &Loaded, library: &Library) -> Result<Plan, Error> {
+        let observer = self.observer();
+        let resolver = Resolver {
+            engine: self.engine,
+            registry: library.registry(),
+            pull: self.options.pull,
+            observer: &observer,
+            cancel: self.cancel,
+        };
+        let images = Images { memory: Memory { resolver, known: Mutex::default() }, failure: Mutex::default() };
+        let host = Platform::host();
+        let options = PlanOptions {
+            build_args: self.options.build_args.clone(),
+            target: self.options.target.clone(),
+            platform: self.options.platform.clone().unwrap_or_else(|| host.clone()),
+            build_platform: host,
+            labels: self.options.labels.clone(),
+            network: self.options.network,
+            no_cache: self.options.no_cache,
+            epoch: self.options.source_date_epoch,
+        };
+        let planned = frontend::plan(&loaded.source, &loaded.file, &options, &images);
+        planned.map_err(|found| {
+            let failure = images.failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+            failure.unwrap_or_else(|| Error::Diagnostics { file: loaded.source.clone(), found })
+        })
+    }
+
+    fn solve(&self, plan: &Plan, targets: &[NodeId], executor: &Executor) -> Result<Solved<exec::Output>, Error> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let settings = Settings {
+            jobs: self.options.jobs.unwrap_or(cores),
+            observer: self.observer(),
+            cancel: self.cancel.clone(),
+        };
+        solve::solve(&plan.graph, targets, executor, &settings).map_err(|failure| match failure {
+            Failure::Cancelled => Error::Cancelled,
+            Failure::Step(node, error) => self.step_error(&plan.graph, node, error),
+        })
+    }
+
+    fn step_error(&self, graph: &BuildGraph, node: NodeId, error: exec::Error) -> Error {
+        let step = &graph.node(node).step;
+        let (title, origin) = (step.title.clone(), step.origin.clone());
+        if self.cancel.is_cancelled() {
+            return Error::Cancelled;
+        }
+        match (error, origin) {
+            (exec::Error::Process { status, tail, log }, origin) => {
+                Error::StepFailed { title, origin, status: status.to_string(), tail, log: Some(log) }
+            }
+            // What the user wrote is wrong, and the place where they did tells more than the step's name.
+            (error, Some((file, span))) if error.is_in_the_text() => {
+                let mut diagnostic = Diagnostic::error("step-failed", error.to_string(), span);
+                diagnostic.help = error.help();
+                Error::Diagnostics { file, found: vec![diagnostic] }
+            }
+            (source, _) => Error::Step { title, source },
+        }
+    }
+
+    fn assemble(&self, plan: &Plan, solved: Solved<exec::Output>, library: &Arc<Library>) -> Result<Built, Error> {
+        let stack = plan.target.map(|target| solved.outputs[&target].stack().clone()).unwrap_or_default();
+        let times: BTreeMap<NodeId, Option<Timestamp>> =
+            solved.outputs.iter().map(|(id, output)| (*id, output.created())).collect();
+        let epoch = self.options.source_date_epoch.and_then(|second| Timestamp::from_second(second).ok());
+        let observer = self.observer();
+        let asker = Asker { step: None, observer: &observer, cancel: self.cancel };
+        library.fetch(&stack, asker)?;
+        let created = |node: NodeId| times.get(&node).copied().flatten();
+        let image = assemble(plan, library, stack.layers(), created, epoch, asker)?;
+        Ok(Built { image, library: library.clone(), stack, cached: solved.cached, executed: solved.executed })
+    }
+
+    /// Makes the image visible in the store, compressed if it will leave as such.
+    fn keep(&self, mut built: Built) -> Result<Built, Error> {
+        let what = "writing image".to_owned();
+        self.observer.observe(Event::Phase { what: what.clone(), result: None });
+        if self.options.push {
+            built.image = self.engine.compressed(&built.image, self.cancel)?;
+        }
+        built.image.commit(&self.engine.store, &self.options.tags)?;
+        let result = Some(built.image.id().to_string());
+        self.observer.observe(Event::Phase { what, result });
+        Ok(built)
+    }
+
+    fn push(&self, built: &Built) -> Result<(), Error> {
+        let observer = self.observer();
+        for tag in &self.options.tags {
+            self.engine.send(&built.image, tag, built.library.registry(), &observer, self.cancel)?;
+        }
+        Ok(())
+    }
+}
+
+/// Resolves images for the front end, and keeps the first failure, which says more than a diagnostic can.
+struct Images<'a> {
+    memory: Memory<'a>,
+    failure: Mutex<Option<Error>>,
+}
+
+impl ResolveImage for Images<'_> {
+    fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, String> {
+        match self.memory.resolve(reference, platform) {
+            Ok(resolved) => Ok(ResolvedImage {
+                reference: reference.clone(),
+                manifest: resolved.manifest().digest(),
+                config: resolved.config().value().clone(),
+            }),
+            Err(error) => {
+                let text = error.to_string();
+                self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
+                Err(text)
+            }
+        }
+    }
+}

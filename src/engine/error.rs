@@ -1,0 +1,146 @@
+use std::io;
+use std::path::PathBuf;
+
+use crate::diagnostic::{Diagnostic, Source, Span};
+use crate::sys::Cancelled;
+use crate::{context, dockerfile, exec, image, layer, registry, store};
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The build file has errors.
+    #[error("{} cannot be built", file.name())]
+    Diagnostics {
+        /// The text.
+        file: Source,
+        /// What was found, errors among it.
+        found: Vec<Diagnostic>,
+    },
+    /// A step's process failed.
+    #[error("`{title}` {status}")]
+    StepFailed {
+        /// The step.
+        title: String,
+        /// Where it was written.
+        origin: Option<(Source, Span)>,
+        /// How the process ended, in words that complete "the process …".
+        status: String,
+        /// The last lines of its output.
+        tail: Vec<String>,
+        /// All of its output.
+        log: Option<PathBuf>,
+    },
+    /// A step could not be done, and its place in the text does not help.
+    #[error("`{title}` could not be done")]
+    Step {
+        /// The step.
+        title: String,
+        /// Why.
+        source: exec::Error,
+    },
+    /// The operation was stopped.
+    #[error("interrupted")]
+    Cancelled,
+    /// There is no such image in the store.
+    #[error("no such image: {0}")]
+    NoSuchImage(String),
+    /// The context is not a directory.
+    #[error("there is no context directory {}", path.display())]
+    NoContext {
+        /// What was given.
+        path: PathBuf,
+    },
+    /// There is no build file.
+    #[error("there is no Dockerfile in {}; name one with `-f`", context.display())]
+    NoDockerfile {
+        /// The context.
+        context: PathBuf,
+    },
+    /// The build file is no text.
+    #[error(transparent)]
+    Dockerfile(#[from] dockerfile::Error),
+    /// A file named by the user.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was to be done to it.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// An archive could not be written to where the user wants it.
+    #[error("cannot write the archive")]
+    Archive(#[source] io::Error),
+    /// No place for the store is known.
+    #[error("there is no home directory to keep images in; name a directory with `--root`")]
+    NoHome,
+    /// An index offers no image for the platform.
+    #[error("{reference} has no image for {platform}; it has: {offered}")]
+    NoPlatform {
+        /// The image.
+        reference: crate::oci::Reference,
+        /// What was asked for.
+        platform: crate::oci::Platform,
+        /// What there is.
+        offered: String,
+    },
+    /// A manifest or config is not what it should be.
+    #[error(transparent)]
+    Document(#[from] crate::oci::EncodedError),
+    /// The context could not be read.
+    #[error(transparent)]
+    Context(#[from] context::Error),
+    /// The store refused.
+    #[error(transparent)]
+    Store(store::Error),
+    /// A registry refused.
+    #[error(transparent)]
+    Registry(registry::Error),
+    /// A layer could not be read or written.
+    #[error(transparent)]
+    Layer(#[from] layer::Error),
+    /// An archive or image is not what it should be.
+    #[error(transparent)]
+    Image(image::Error),
+    /// A layer could not be fetched or finished.
+    #[error(transparent)]
+    Exec(exec::Error),
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Error {
+        match error {
+            store::Error::NoSuchImage { name } => Error::NoSuchImage(name),
+            store::Error::Cancelled(_) => Error::Cancelled,
+            other => Error::Store(other),
+        }
+    }
+}
+
+impl From<registry::Error> for Error {
+    fn from(error: registry::Error) -> Error {
+        Error::Registry(error)
+    }
+}
+
+impl From<image::Error> for Error {
+    fn from(error: image::Error) -> Error {
+        match error {
+            image::Error::Cancelled(_) => Error::Cancelled,
+            other => Error::Image(other),
+        }
+    }
+}
+
+impl From<exec::Error> for Error {
+    fn from(error: exec::Error) -> Error {
+        if error.is_cancellation() { Error::Cancelled } else { Error::Exec(error) }
+    }
+}
+
+impl From<Cancelled> for Error {
+    fn from(_: Cancelled) -> Error {
+        Error::Cancelled
+    }
+}

@@ -1,0 +1,104 @@
+use std::io;
+
+use jiff::Timestamp;
+
+use super::file::{self, Content, Selection, Source};
+use super::library::Asker;
+use super::recipe::{Ticket, recipe};
+use super::{Error, Executor, Layer, Output, Stack, Tree};
+use crate::cache::Recipe;
+use crate::graph::{self, CopySource, FileAction, Input};
+use crate::layer::{Mtime, Node, View, Writer};
+use crate::solve::{Lookup, Work};
+use crate::store::Hashing;
+
+/// A change that is ready to be written.
+pub struct Change {
+    selection: Selection,
+    recipe: Recipe,
+}
+
+impl Executor {
+    /// Finds what a change reads, and looks its result up.
+    pub(super) fn look_up_change(
+        &self,
+        work: &Work<'_, Output>,
+        op: &graph::File,
+    ) -> Result<Lookup<Output, Ticket>, Error> {
+        let base = base(work, op);
+        let trees = self.trees(work, op)?;
+        let selection = file::select(op, &sources(work, &trees))?;
+        let recipe = recipe(&work.node.op, base.chain_id()?, selection.recipe());
+        Ok(match self.look_up(work, &base, &recipe)? {
+            Some(output) => Lookup::Hit(output),
+            None => Lookup::Miss(Ticket::Change(Box::new(Change { selection, recipe }))),
+        })
+    }
+
+    /// Writes a change as a layer.
+    pub(super) fn change(&self, work: &Work<'_, Output>, op: &graph::File, change: Change) -> Result<Output, Error> {
+        let base = base(work, op);
+        let asker = Asker::of(work);
+        let view = self.library.view(&base, asker)?;
+        let content = reader(self, &base, asker);
+        let trees = self.trees(work, op)?;
+        let created = Timestamp::now();
+        let options = file::WriteOptions {
+            now: Mtime { seconds: created.as_second(), nanoseconds: 0 },
+            scratch: self.library.store().root().join("ingest"),
+            cancel: work.cancel.clone(),
+        };
+        let writer = Writer::new(self.library.store().ingest_with(Hashing::Caller)?);
+        let base_files = file::Stack { view: &view, content: &*content };
+        let writer = file::write(&change.selection, &sources(work, &trees), base_files, &options, writer)?;
+        let (ingest, finished) = writer.finish()?;
+        ingest.commit(Some((finished.diff_id.digest(), finished.size_bytes)))?;
+        let diff_id = self.library.add(finished)?;
+        self.cache.insert(&change.recipe, Some(diff_id), &self.setting.build, created)?;
+        Ok(Output::Tree(Tree { stack: base.with(Layer::stored(diff_id)), created: Some(created) }))
+    }
+
+    /// Returns, for each input of the op that files are copied from, its tree and a way to its bytes; a context is
+    /// neither.
+    fn trees<'a>(&'a self, work: &'a Work<'_, Output>, op: &graph::File) -> Result<Vec<Option<Files<'a>>>, Error> {
+        let asker = Asker::of(work);
+        let files = |(index, input): (usize, &'a Output)| match input {
+            Output::Tree(tree) if reads(op, Input(index as u32)) => {
+                let content = reader(self, &tree.stack, asker);
+                Ok(Some(Files { view: self.library.view(&tree.stack, asker)?, content }))
+            }
+            _ => Ok(None),
+        };
+        work.inputs.iter().enumerate().map(files).collect()
+    }
+}
+
+/// The files of one input.
+struct Files<'a> {
+    view: View,
+    content: Box<Content<'a>>,
+}
+
+fn reads(op: &graph::File, input: Input) -> bool {
+    op.actions.iter().any(
+        |action| matches!(action, FileAction::Copy { source: CopySource::Path { from, .. }, .. } if *from == input),
+    )
+}
+
+fn base(work: &Work<'_, Output>, op: &graph::File) -> Stack {
+    op.base.map(|input| work.inputs[input.0 as usize].stack().clone()).unwrap_or_default()
+}
+
+fn sources<'a>(work: &'a Work<'_, Output>, trees: &'a [Option<Files<'a>>]) -> Vec<Option<Source<'a>>> {
+    let source = |(input, tree): (&'a Output, &'a Option<Files<'a>>)| match (input, tree) {
+        (Output::Local(context), _) => Some(Source::Context(context)),
+        (_, Some(files)) => Some(Source::Stack(file::Stack { view: &files.view, content: &*files.content })),
+        _ => None,
+    };
+    work.inputs.iter().zip(trees).map(source).collect()
+}
+
+/// Returns a way to the bytes of a stack's files.
+fn reader<'a>(executor: &'a Executor, stack: &'a Stack, asker: Asker<'a>) -> Box<Content<'a>> {
+    Box::new(move |node: &Node| executor.library.content(stack, node, asker).map_err(io::Error::other))
+}

@@ -1,0 +1,111 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::file;
+use crate::oci::{DiffId, EncodedError};
+use crate::runtime::{self, ExitStatus};
+use crate::sys::Cancelled;
+use crate::{fs, layer, registry, snapshot, store};
+
+/// Why an op has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The process of a step failed.
+    #[error("the process {status}")]
+    Process {
+        /// How it ended.
+        status: ExitStatus,
+        /// The last lines of its output.
+        tail: Vec<String>,
+        /// All of its output.
+        log: PathBuf,
+    },
+    /// The process of a step could not be run.
+    #[error(transparent)]
+    Runtime(#[from] runtime::Error),
+    /// Files could not be copied.
+    #[error(transparent)]
+    File(#[from] file::Error),
+    /// A graph names a context the build does not have.
+    #[error("there is no build context named {0}")]
+    NoContext(String),
+    /// A layer has other bytes than the image says.
+    #[error("the layer {expected} of the image is in truth {actual}")]
+    WrongLayer {
+        /// What the config says.
+        expected: DiffId,
+        /// What it is.
+        actual: DiffId,
+    },
+    /// A layer is known and its bytes are not here, nor is it known where to fetch them.
+    #[error("the bytes of layer {0} are no longer in the store; build again with `--no-cache`")]
+    LostLayer(DiffId),
+    /// A manifest in the store cannot be read.
+    #[error(transparent)]
+    Document(#[from] EncodedError),
+    /// A tree could not be made.
+    #[error(transparent)]
+    Snapshot(#[from] snapshot::Error),
+    /// A layer could not be read or written.
+    #[error(transparent)]
+    Layer(#[from] layer::Error),
+    /// A layer could not be fetched.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A file operation failed.
+    #[error(transparent)]
+    Fs(#[from] fs::Error),
+    /// A file of the user could not be written.
+    #[error("cannot write {}", path.display())]
+    Export {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// What an earlier step changed could not be made a layer.
+    #[error("the files of an earlier step could not be kept")]
+    Behind(#[source] Arc<Error>),
+    /// A thread of kiln ended in a way it should not.
+    #[error("kiln failed inside; this is a bug worth reporting")]
+    Panicked,
+    /// It was stopped.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl Error {
+    /// Tells whether what was written is the cause, rather than the machine.
+    pub fn is_in_the_text(&self) -> bool {
+        use file::Error as F;
+        match self {
+            Error::Runtime(runtime::Error::User(_) | runtime::Error::Program(_)) => true,
+            Error::File(error) => {
+                !matches!(error, F::Cancelled(_) | F::Context(_) | F::Content { .. } | F::Scratch(_) | F::Layer(_))
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns what would likely mend it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Error::File(error) => error.help(),
+            _ => None,
+        }
+    }
+
+    /// Tells whether it only says that somebody stopped the build.
+    pub fn is_cancellation(&self) -> bool {
+        match self {
+            Error::Cancelled(_)
+            | Error::Runtime(runtime::Error::Cancelled(_))
+            | Error::File(file::Error::Cancelled(_)) => true,
+            Error::Behind(error) => error.is_cancellation(),
+            _ => false,
+        }
+    }
+}

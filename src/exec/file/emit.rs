@@ -1,0 +1,135 @@
+use std::collections::HashMap;
+use std::io::{Read, Write};
+
+use super::archive::Spool;
+use super::select::input;
+use super::source::{Shape, open, shape};
+use super::staged::{Bytes, Change, Put, Staged};
+use super::{Cancellable, Error, Source, Stack, WriteOptions};
+use crate::layer::{Content, Metadata, Writer};
+
+/// Writes what differs from `base`, each entry after the directories above it.
+pub(super) fn emit<W: Write>(
+    staged: Staged<'_>,
+    sources: &[Option<Source<'_>>],
+    base: Stack<'_>,
+    spool: &Spool,
+    options: &WriteOptions,
+    writer: &mut Writer<W>,
+) -> Result<(), Error> {
+    let changes = staged.finish();
+    let mut emitter = Emitter { sources, base, spool, options, writer, open: Vec::new(), first: HashMap::new() };
+    // Directories above the current entry that are changed but, so far, need not be written for their own sake.
+    let mut above: Vec<(Vec<u8>, &Metadata)> = Vec::new();
+    for (place, change) in &changes {
+        let path = place.path();
+        above.retain(|(directory, _)| is_below(directory, &path));
+        match change {
+            Change::Whiteout => {
+                emitter.ancestors(&path, &above)?;
+                emitter.writer.append(&path, &Metadata::default(), Content::Whiteout)?;
+            }
+            Change::Put(put) => {
+                if emitter.differs(&path, put) {
+                    emitter.ancestors(&path, &above)?;
+                    emitter.entry(&path, put)?;
+                }
+                if put.shape == Shape::Directory {
+                    above.push((path, &put.metadata));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Emitter<'a, W: Write> {
+    sources: &'a [Option<Source<'a>>],
+    base: Stack<'a>,
+    spool: &'a Spool,
+    options: &'a WriteOptions,
+    writer: &'a mut Writer<W>,
+    /// Directories written so far that the next entry may be in.
+    open: Vec<Vec<u8>>,
+    /// The first name written of each file that has several.
+    first: HashMap<(usize, u64, u64), Vec<u8>>,
+}
+
+impl<'a, W: Write> Emitter<'a, W> {
+    /// Tells whether the layer needs the entry. Times are compared as layers keep them, in seconds, and contents by
+    /// their digests; a directory's time alone is no reason.
+    fn differs(&self, path: &[u8], put: &Put) -> bool {
+        let Some(node) = self.base.view.lookup(path) else { return true };
+        let (before, after) = (&node.metadata, &put.metadata);
+        let ids = |metadata: &Metadata| (metadata.mode, metadata.uid, metadata.gid);
+        let capability = |metadata: &Metadata| metadata.xattrs.get(&b"security.capability"[..]).cloned();
+        shape(&node.kind).as_ref() != Some(&put.shape)
+            || ids(before) != ids(after)
+            || capability(before) != capability(after)
+            || (put.shape != Shape::Directory && before.mtime.seconds != after.mtime.seconds)
+    }
+
+    /// Writes the directories above `path` that are not written yet.
+    fn ancestors(&mut self, path: &[u8], changed: &[(Vec<u8>, &Metadata)]) -> Result<(), Error> {
+        self.open.retain(|directory| is_below(directory, path));
+        let ends: Vec<usize> = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(end, _)| end).collect();
+        for end in ends.into_iter().skip(self.open.len()) {
+            let directory = &path[..end];
+            let changed = changed.iter().find(|(path, _)| path == directory).map(|(_, metadata)| *metadata);
+            let metadata = match (changed, self.base.view.lookup(directory)) {
+                (Some(metadata), _) => metadata.clone(),
+                (None, Some(node)) => node.metadata.clone(),
+                (None, None) => Metadata { mode: 0o755, ..Metadata::default() },
+            };
+            self.writer.append(directory, &metadata, Content::Directory)?;
+            self.open.push(directory.to_vec());
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, path: &[u8], put: &Put) -> Result<(), Error> {
+        if let Some(group) = put.group {
+            if let Some(first) = self.first.get(&group) {
+                return Ok(self.writer.append(path, &put.metadata, Content::Hardlink(first))?);
+            }
+            self.first.insert(group, path.to_vec());
+        }
+        let content = match &put.shape {
+            Shape::File { size_bytes, digest } => {
+                let content = self.content(put, *size_bytes)?;
+                let mut content = Cancellable { inner: content, cancel: &self.options.cancel };
+                return Ok(self.writer.append(
+                    path,
+                    &put.metadata,
+                    Content::Known { size: *size_bytes, digest: *digest, reader: &mut content },
+                )?);
+            }
+            Shape::Directory => {
+                self.open.push(path.to_vec());
+                Content::Directory
+            }
+            Shape::Symlink { target } => Content::Symlink(target),
+            Shape::CharDevice { major, minor } => Content::CharDevice { major: *major, minor: *minor },
+            Shape::BlockDevice { major, minor } => Content::BlockDevice { major: *major, minor: *minor },
+            Shape::Fifo => Content::Fifo,
+        };
+        Ok(self.writer.append(path, &put.metadata, content)?)
+    }
+
+    fn content<'b>(&self, put: &'b Put, size_bytes: u64) -> Result<Box<dyn Read + Send + 'b>, Error>
+    where
+        'a: 'b,
+    {
+        Ok(match &put.bytes {
+            Bytes::None => Box::new(std::io::empty()),
+            Bytes::Inline(data) => Box::new(&data[..]),
+            Bytes::Source { from, path, key } => input(self.sources, *from).open(path, key.as_ref())?,
+            Bytes::Spooled { offset } => Box::new(self.spool.read(*offset, size_bytes)),
+            Bytes::Base { path } => open(&self.base, path)?,
+        })
+    }
+}
+
+fn is_below(directory: &[u8], path: &[u8]) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"))
+}

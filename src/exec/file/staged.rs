@@ -1,0 +1,367 @@
+use std::collections::BTreeMap;
+
+use super::archive::{Member, MemberKind, Spool, members};
+use super::error::shown;
+use super::owner::{Ids, ids};
+use super::resolve::{Found, clean, join, resolve, split};
+use super::select::{Action, Item, below, input};
+use super::source::{Node, Shape, shape};
+use super::{Error, Source, Stack};
+use crate::context::StatKey;
+use crate::graph::{Add, CopyOptions, Input, Mode};
+use crate::layer::{Metadata, Mtime, Node as LayerNode};
+
+/// Changes to a base, held as metadata until all actions are done: a later one may replace what an earlier one made,
+/// and a layer has one entry for each path, in order.
+pub(super) struct Staged<'a> {
+    base: Stack<'a>,
+    now: Mtime,
+    changes: BTreeMap<Place, Change>,
+    /// Whether something may hide what the base has below it, which only archives do.
+    hiding: bool,
+    /// Numbers the walks, so that hard links are found within one.
+    walk: usize,
+    /// Numbers the files of archives that have several names.
+    linked: u64,
+}
+
+/// A path whose order is that of a depth-first walk: slashes as NUL, which is in no name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place(Vec<u8>);
+
+impl Place {
+    pub(super) fn new(path: &[u8]) -> Place {
+        Place(path.iter().map(|&byte| if byte == b'/' { 0 } else { byte }).collect())
+    }
+
+    pub(super) fn path(&self) -> Vec<u8> {
+        self.0.iter().map(|&byte| if byte == 0 { b'/' } else { byte }).collect()
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Change {
+    Put(Put),
+    Whiteout,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Put {
+    pub(super) shape: Shape,
+    pub(super) metadata: Metadata,
+    pub(super) bytes: Bytes,
+    /// Names of one file share it.
+    pub(super) group: Option<(usize, u64, u64)>,
+    /// Whether a directory hides the one that the base has in its place.
+    pub(super) fresh: bool,
+}
+
+/// Where the content of a file is.
+#[derive(Debug, Clone)]
+pub(super) enum Bytes {
+    None,
+    Inline(Vec<u8>),
+    Source { from: Input, path: Vec<u8>, key: Option<StatKey> },
+    Spooled { offset: u64 },
+    Base { path: Vec<u8> },
+}
+
+/// Owner and mode of everything that a copy makes.
+struct Dress<'a> {
+    ids: Option<Ids>,
+    mode: Option<&'a Mode>,
+}
+
+impl Dress<'_> {
+    fn apply(&self, shape: &Shape, mut metadata: Metadata) -> Metadata {
+        if let Some(Ids { uid, gid }) = self.ids {
+            (metadata.uid, metadata.gid) = (uid, gid);
+        }
+        if let Some(mode) = self.mode.filter(|_| !matches!(shape, Shape::Symlink { .. })) {
+            metadata.mode = mode.apply(metadata.mode, *shape == Shape::Directory);
+        }
+        metadata
+    }
+
+    /// Returns the metadata of a directory that no source has; clauses are about a source's mode, and so not for it.
+    fn made(&self, now: Mtime) -> Metadata {
+        let mode = match self.mode {
+            Some(Mode::Octal(mode)) => *mode,
+            _ => 0o755,
+        };
+        let Ids { uid, gid } = self.ids.unwrap_or_default();
+        Metadata { mode, uid, gid, mtime: now, ..Metadata::default() }
+    }
+}
+
+impl<'a> Staged<'a> {
+    pub(super) fn new(base: Stack<'a>, now: Mtime) -> Staged<'a> {
+        Staged { base, now, changes: BTreeMap::new(), hiding: false, walk: 0, linked: 0 }
+    }
+
+    pub(super) fn apply(
+        &mut self,
+        action: &Action,
+        sources: &[Option<Source<'_>>],
+        spool: &mut Spool,
+    ) -> Result<(), Error> {
+        match action {
+            Action::MakeDirectory { path, owner } => {
+                let ids = owner.as_ref().map(|owner| ids(owner, self.base)).transpose()?;
+                let place = self.resolve(b"", &clean(path.as_bytes()))?.0;
+                self.ensure_directory(&place, &Dress { ids, mode: None })
+            }
+            Action::Copy { from, items, destination, options } => {
+                let ids = options.owner.as_ref().map(|owner| ids(owner, self.base)).transpose()?;
+                let copy =
+                    Copy { from: *from, destination, options, dress: Dress { ids, mode: options.mode.as_ref() } };
+                items.iter().try_for_each(|item| self.copy(item, &copy, sources, spool))
+            }
+        }
+    }
+
+    fn copy(
+        &mut self,
+        item: &Item,
+        copy: &Copy<'_>,
+        sources: &[Option<Source<'_>>],
+        spool: &mut Spool,
+    ) -> Result<(), Error> {
+        self.walk += 1;
+        if item.node.shape == Shape::Directory {
+            return self.copy_directory(item, copy);
+        }
+        if copy.options.add == Add::Unpack
+            && let (Some(from), Shape::File { .. }) = (copy.from, &item.node.shape)
+        {
+            let content = input(sources, from).open(&item.node.path, item.node.key.as_ref())?;
+            let failed = |source| Error::Archive { path: shown(&item.node.path), source };
+            if let Some(members) = members(content, spool).map_err(failed)? {
+                let place = self.resolve(b"", &clean(copy.destination.as_bytes()))?.0;
+                // Modes are the archive's own, even in front of what it is unpacked into.
+                let dress = Dress { ids: copy.dress.ids, mode: None };
+                self.ensure_directory(&place, &dress)?;
+                return members.into_iter().try_for_each(|member| self.unpack(&place, member, &dress, &item.node.path));
+            }
+        }
+        self.copy_file(item, copy)
+    }
+
+    /// Copies what is in a directory into the destination, which becomes one.
+    fn copy_directory(&mut self, item: &Item, copy: &Copy<'_>) -> Result<(), Error> {
+        let place = self.resolve(b"", &clean(copy.destination.as_bytes()))?.0;
+        self.ensure_directory(&place, &copy.dress)?;
+        self.touch(&place, item.node.metadata.mtime);
+        for node in &item.below {
+            self.put_node(join(&place, below(&item.node.path, &node.path)), node, copy, None)?;
+        }
+        Ok(())
+    }
+
+    fn copy_file(&mut self, item: &Item, copy: &Copy<'_>) -> Result<(), Error> {
+        let (place, found) = self.resolve(b"", &clean(copy.destination.as_bytes()))?;
+        let target = if copy.wants_directory() {
+            self.ensure_directory(&place, &copy.dress)?;
+            join(&place, &item.name)
+        } else if matches!(found, Some(Found::Directory)) {
+            join(&place, &item.name)
+        } else {
+            self.ensure_directory(split(&place).0, &copy.dress)?;
+            place
+        };
+        self.put_node(target, &item.node, copy, item.data.as_ref())
+    }
+
+    fn put_node(&mut self, path: Vec<u8>, node: &Node, copy: &Copy<'_>, data: Option<&Vec<u8>>) -> Result<(), Error> {
+        let mut metadata = copy.dress.apply(&node.shape, node.metadata.clone());
+        let bytes = match (&node.shape, data, copy.from) {
+            (Shape::File { .. }, Some(data), _) => {
+                metadata.mtime = self.now;
+                Bytes::Inline(data.clone())
+            }
+            (Shape::File { .. }, None, Some(from)) => Bytes::Source { from, path: node.path.clone(), key: node.key },
+            _ => Bytes::None,
+        };
+        let group = node.inode.map(|(device, inode)| (self.walk, device, inode));
+        match (&node.shape, self.lookup(&path)) {
+            (Shape::Directory, Some(Found::Link(_) | Found::Other)) => {
+                return Err(Error::NotADirectory { path: shown(&path) });
+            }
+            (shape, Some(Found::Directory)) if *shape != Shape::Directory => {
+                return Err(Error::IsADirectory { path: shown(&path) });
+            }
+            _ => {}
+        }
+        self.put(&path, Put { shape: node.shape.clone(), metadata, bytes, group, fresh: false });
+        Ok(())
+    }
+
+    fn put(&mut self, path: &[u8], mut put: Put) {
+        let place = Place::new(path);
+        if put.shape == Shape::Directory {
+            put.fresh = match self.changes.get(&place) {
+                Some(Change::Put(before)) if before.shape == Shape::Directory => before.fresh,
+                _ => !matches!(self.lookup(path), Some(Found::Directory)) && is_directory(self.base.view.lookup(path)),
+            };
+            self.hiding |= put.fresh;
+        } else if matches!(self.lookup(path), Some(Found::Directory)) {
+            self.remove_below(&place);
+            self.hiding = true;
+        }
+        self.changes.insert(place, Change::Put(put));
+    }
+
+    fn remove_below(&mut self, place: &Place) {
+        let first = Place([&place.0[..], &[0]].concat());
+        let last = Place([&place.0[..], &[1]].concat());
+        let below: Vec<Place> = self.changes.range(first..last).map(|(place, _)| place.clone()).collect();
+        for place in below {
+            self.changes.remove(&place);
+        }
+    }
+
+    /// Makes a directory and those above it where there are none.
+    fn ensure_directory(&mut self, path: &[u8], dress: &Dress<'_>) -> Result<(), Error> {
+        let ends = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(end, _)| end);
+        for end in ends.chain((!path.is_empty()).then_some(path.len())) {
+            let path = &path[..end];
+            match self.lookup(path) {
+                Some(Found::Directory) => {}
+                Some(_) => return Err(Error::NotADirectory { path: shown(path) }),
+                None => {
+                    let metadata = dress.made(self.now);
+                    let bytes = Bytes::None;
+                    self.put(path, Put { shape: Shape::Directory, metadata, bytes, group: None, fresh: false });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the time of a directory that is there. It is written only if something below it is.
+    fn touch(&mut self, path: &[u8], mtime: Mtime) {
+        if path.is_empty() {
+            return;
+        }
+        let mut metadata = match (self.changes.get(&Place::new(path)), self.in_base(path)) {
+            (Some(Change::Put(put)), _) => put.metadata.clone(),
+            (_, Some(node)) => node.metadata.clone(),
+            _ => return,
+        };
+        metadata.mtime = mtime;
+        let fresh = matches!(self.changes.get(&Place::new(path)), Some(Change::Put(Put { fresh: true, .. })));
+        let put = Put { shape: Shape::Directory, metadata, bytes: Bytes::None, group: None, fresh };
+        self.changes.insert(Place::new(path), Change::Put(put));
+    }
+
+    fn resolve(&self, root: &[u8], path: &[u8]) -> Result<(Vec<u8>, Option<Found>), Error> {
+        resolve(root, path, |path| Ok(self.lookup(path)))
+    }
+
+    fn lookup(&self, path: &[u8]) -> Option<Found> {
+        match self.changes.get(&Place::new(path)) {
+            _ if path.is_empty() => Some(Found::Directory),
+            Some(Change::Whiteout) => None,
+            Some(Change::Put(put)) => Some(match &put.shape {
+                Shape::Directory => Found::Directory,
+                Shape::Symlink { target } => Found::Link(target.clone()),
+                _ => Found::Other,
+            }),
+            None => self.in_base(path).and_then(|_| Found::in_view(self.base.view, path)),
+        }
+    }
+
+    /// Returns what the base has at `path`, unless a change above hides it.
+    fn in_base(&self, path: &[u8]) -> Option<&'a LayerNode> {
+        let hides = |end| match self.changes.get(&Place::new(&path[..end])) {
+            Some(Change::Put(put)) => put.fresh || put.shape != Shape::Directory,
+            Some(Change::Whiteout) => true,
+            None => false,
+        };
+        let mut slashes = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(slash, _)| slash);
+        if self.hiding && slashes.any(hides) {
+            return None;
+        }
+        self.base.view.lookup(path)
+    }
+
+    /// Puts one member of an archive below `root`, replacing what is in its place unless both are directories.
+    fn unpack(&mut self, root: &[u8], member: Member, dress: &Dress<'_>, archive: &[u8]) -> Result<(), Error> {
+        let (parent, name) = split(&member.path);
+        let parent = self.resolve(root, parent)?.0;
+        self.ensure_directory(&parent, dress)?;
+        let path = join(&parent, name);
+        let metadata = dress.apply(&Shape::Directory, member.metadata);
+        let put = match member.kind {
+            MemberKind::Shape { shape, offset } => {
+                let bytes = if matches!(shape, Shape::File { .. }) { Bytes::Spooled { offset } } else { Bytes::None };
+                Put { shape, metadata, bytes, group: None, fresh: false }
+            }
+            MemberKind::Hardlink { target } => {
+                let missing = || Error::Archive {
+                    path: shown(archive),
+                    source: super::ArchiveError::Link { member: shown(&member.path), target: shown(&target) },
+                };
+                let (parent, name) = split(&target);
+                let target = join(&self.resolve(root, parent)?.0, name);
+                if target == path {
+                    return Ok(());
+                }
+                self.linked(&target).ok_or_else(missing)?
+            }
+        };
+        self.put(&path, put);
+        Ok(())
+    }
+
+    /// Returns another name for what is at `path`, which is no directory.
+    fn linked(&mut self, path: &[u8]) -> Option<Put> {
+        let place = Place::new(path);
+        self.linked += 1;
+        let group = (self.walk, 0, self.linked);
+        if let Some(Change::Put(put)) = self.changes.get_mut(&place) {
+            if matches!(put.shape, Shape::File { .. }) {
+                put.group.get_or_insert(group);
+            }
+            return (put.shape != Shape::Directory).then(|| put.clone());
+        }
+        let node = self.in_base(path)?;
+        let shape = shape(&node.kind).filter(|shape| *shape != Shape::Directory)?;
+        let bytes = Bytes::Base { path: path.to_vec() };
+        Some(Put { shape, metadata: node.metadata.clone(), bytes, group: None, fresh: false })
+    }
+
+    /// Returns the changes in the order of a layer. What a fresh directory hides gets its whiteouts.
+    pub(super) fn finish(mut self) -> BTreeMap<Place, Change> {
+        let is_fresh = |change: &Change| matches!(change, Change::Put(Put { fresh: true, .. }));
+        let fresh: Vec<Vec<u8>> =
+            self.changes.iter().filter(|(_, change)| is_fresh(change)).map(|(place, _)| place.path()).collect();
+        for path in fresh {
+            let hidden = self.base.view.lookup(&path).into_iter().flat_map(LayerNode::children);
+            for (name, _) in hidden {
+                self.changes.entry(Place::new(&join(&path, name))).or_insert(Change::Whiteout);
+            }
+        }
+        self.changes
+    }
+}
+
+/// One copy with what its options come to.
+struct Copy<'a> {
+    from: Option<Input>,
+    destination: &'a str,
+    options: &'a CopyOptions,
+    dress: Dress<'a>,
+}
+
+impl Copy<'_> {
+    fn wants_directory(&self) -> bool {
+        self.destination.ends_with('/')
+            || self.destination.ends_with("/.")
+            || clean(self.destination.as_bytes()).is_empty()
+    }
+}
+
+fn is_directory(node: Option<&LayerNode>) -> bool {
+    node.is_some_and(LayerNode::is_directory)
+}

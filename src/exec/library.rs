@@ -1,0 +1,349 @@
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::stack::{Layer, Origin, Stack};
+use super::{Error, Output};
+use crate::layer::{
+    self, Index, Kind as FileKind, Limits, Node, OverlayXattrs, Ownership, TreeForm, TreeOptions, View,
+};
+use crate::oci::{ChainId, DiffId, Digest, Encoded, Manifest, media_type};
+use crate::registry;
+use crate::snapshot::{Active, Kind, Snapshotter, Tree};
+use crate::solve::{Event, Observe, Work};
+use crate::store::{LayerBlob, Store};
+use crate::sys::Cancel;
+
+/// Manifests are never larger (distribution-spec, "Pushing Manifests").
+const MAX_MANIFEST_BYTES: u64 = 4 << 20;
+
+/// Layers fetched and unpacked at once.
+const PARALLEL_LAYERS: usize = 4;
+
+/// What is known and what can be had of layers: their indexes, trees and bytes, each made once and only when asked for.
+pub struct Library {
+    store: Store,
+    snapshots: Snapshotter,
+    registry: registry::Client,
+    indexes: Mutex<HashMap<DiffId, Arc<Index>>>,
+    views: Mutex<HashMap<ChainId, View>>,
+}
+
+/// Who asks, for progress and interruption.
+#[derive(Clone, Copy)]
+pub struct Asker<'a> {
+    /// The step bytes are moved for.
+    pub step: Option<crate::solve::StepId>,
+    /// Takes transfers.
+    pub observer: &'a Arc<dyn Observe>,
+    /// Stops them.
+    pub cancel: &'a Cancel,
+}
+
+impl<'a> Asker<'a> {
+    /// Returns a step as one who asks.
+    pub(super) fn of(work: &'a Work<'_, Output>) -> Asker<'a> {
+        Asker { step: Some(work.id), observer: work.observer, cancel: &work.cancel }
+    }
+}
+
+impl Library {
+    /// Returns the library of `store`, which fetches what is not there with `registry`.
+    pub fn new(store: &Store, registry: registry::Client) -> Library {
+        Library {
+            store: store.clone(),
+            snapshots: Snapshotter::new(store),
+            registry,
+            indexes: Mutex::default(),
+            views: Mutex::default(),
+        }
+    }
+
+    /// Returns the store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Returns the client that fetches layers.
+    pub fn registry(&self) -> &registry::Client {
+        &self.registry
+    }
+
+    /// Returns a manifest that is in the store.
+    pub(super) fn manifest(&self, digest: Digest) -> Result<Encoded<Manifest>, Error> {
+        let bytes = self.store.read_blob(digest, MAX_MANIFEST_BYTES)?;
+        Ok(Encoded::decode("manifest", media_type::OCI_MANIFEST, bytes)?)
+    }
+
+    /// Returns a writable view over `stack`.
+    pub(super) fn writable(&self, stack: &Stack, asker: Asker<'_>) -> Result<Active, Error> {
+        match self.snapshots.kind()? {
+            Kind::Overlay(xattrs) => {
+                let trees = self.trees(stack, xattrs, asker)?;
+                Ok(self.snapshots.over(&trees, xattrs)?)
+            }
+            Kind::FullCopy => {
+                let active = self.snapshots.empty()?;
+                for layer in stack.layers() {
+                    self.unpack_onto(layer, active.files(), asker)?;
+                }
+                Ok(active)
+            }
+        }
+    }
+
+    /// Unpacks a layer over the files of those below it, taking away what it takes away.
+    pub fn unpack_onto(&self, layer: &Layer, target: &std::path::Path, asker: Asker<'_>) -> Result<(), Error> {
+        let (_, tar) = self.tar(layer, asker)?;
+        layer::unpack(tar, target, &options(TreeForm::Plain))?;
+        Ok(())
+    }
+
+    /// Returns the trees of all layers, making the missing ones side by side.
+    fn trees(&self, stack: &Stack, xattrs: OverlayXattrs, asker: Asker<'_>) -> Result<Vec<Tree>, Error> {
+        each(stack.layers(), |layer| self.tree(layer, xattrs, asker))
+    }
+
+    fn tree(&self, layer: &Layer, xattrs: OverlayXattrs, asker: Asker<'_>) -> Result<Tree, Error> {
+        if let Some(tree) = layer.tree() {
+            return Ok(tree.clone());
+        }
+        let _work = layer.lock();
+        if let Some(tree) = layer.tree() {
+            return Ok(tree.clone());
+        }
+        let diff_id = layer.diff_id()?;
+        if let Some(tree) = self.snapshots.tree_of(diff_id)? {
+            return Ok(layer.set_tree(tree).clone());
+        }
+        let active = Arc::new(self.snapshots.empty()?);
+        let options = options(TreeForm::Overlay(xattrs));
+        if self.store.has_blob(diff_id.digest())?.is_some() && self.store.layer_index(diff_id)?.is_some() {
+            let tar = self.store.open_blob(diff_id.digest())?;
+            layer::materialize(&*self.index_of(diff_id)?, &tar, active.files(), &options)?;
+        } else {
+            let (diff_id, tar) = self.tar(layer, asker)?;
+            let tar = Stoppable { inner: tar, cancel: asker.cancel };
+            let finished = layer::unpack(tar, active.files(), &options)?;
+            self.learn(diff_id, finished)?;
+        }
+        active.bind(diff_id)?;
+        Ok(layer.set_tree(active.tree()).clone())
+    }
+
+    /// Returns the index of a layer.
+    pub fn index(&self, layer: &Layer, asker: Asker<'_>) -> Result<Arc<Index>, Error> {
+        let diff_id = layer.diff_id()?;
+        if let Some(index) = lock(&self.indexes).get(&diff_id) {
+            return Ok(index.clone());
+        }
+        let _work = layer.lock();
+        if self.store.layer_index(diff_id)?.is_none() {
+            let (_, tar) = self.tar(layer, asker)?;
+            let finished = layer::read(Stoppable { inner: tar, cancel: asker.cancel }, &Limits::default())?;
+            self.learn(diff_id, finished)?;
+        }
+        self.index_of(diff_id)
+    }
+
+    /// Returns the index of a layer that has one.
+    fn index_of(&self, diff_id: DiffId) -> Result<Arc<Index>, Error> {
+        if let Some(index) = lock(&self.indexes).get(&diff_id) {
+            return Ok(index.clone());
+        }
+        let bytes = self.store.layer_index(diff_id)?.ok_or(Error::LostLayer(diff_id))?;
+        let index = Arc::new(Index::from_bytes(&bytes)?);
+        Ok(lock(&self.indexes).entry(diff_id).or_insert(index).clone())
+    }
+
+    /// Keeps what reading a whole layer told, if it is the layer it should be.
+    fn learn(&self, diff_id: DiffId, finished: layer::Finished) -> Result<(), Error> {
+        if finished.diff_id != diff_id {
+            return Err(Error::WrongLayer { expected: diff_id, actual: finished.diff_id });
+        }
+        self.store.put_layer(diff_id, finished.size_bytes, &finished.index.to_bytes())?;
+        lock(&self.indexes).insert(diff_id, Arc::new(finished.index));
+        Ok(())
+    }
+
+    /// Keeps a layer that was just written into the store.
+    pub(super) fn add(&self, finished: layer::Finished) -> Result<DiffId, Error> {
+        let diff_id = finished.diff_id;
+        let blob = LayerBlob {
+            digest: diff_id.digest(),
+            media_type: media_type::OCI_LAYER.to_owned(),
+            size: finished.size_bytes,
+        };
+        self.learn(diff_id, finished)?;
+        self.store.link_blob(diff_id, &blob)?;
+        Ok(diff_id)
+    }
+
+    /// Returns the files of a stack, merged; reads no file and makes no tree.
+    pub fn view(&self, stack: &Stack, asker: Asker<'_>) -> Result<View, Error> {
+        let Some(chain_id) = stack.chain_id()? else { return Ok(View::empty()) };
+        if let Some(view) = lock(&self.views).get(&chain_id) {
+            return Ok(view.clone());
+        }
+        let indexes = each(stack.layers(), |layer| self.index(layer, asker))?;
+        let mut view = View::empty();
+        let mut chain: Option<ChainId> = None;
+        for (slot, (layer, index)) in stack.layers().iter().zip(&indexes).enumerate() {
+            let diff_id = layer.diff_id()?;
+            let here = chain.map_or(ChainId::base(diff_id), |below| below.extend(diff_id));
+            let known = lock(&self.views).get(&here).cloned();
+            match known {
+                Some(known) => view = known,
+                None => view.apply(slot as u32, index),
+            }
+            chain = Some(here);
+        }
+        lock(&self.views).insert(chain_id, view.clone());
+        Ok(view)
+    }
+
+    /// Opens the content of a file of a stack.
+    pub(super) fn content(&self, stack: &Stack, node: &Node, asker: Asker<'_>) -> Result<Box<dyn Read + Send>, Error> {
+        let FileKind::File { offset, size, .. } = node.kind else { return Ok(Box::new(io::empty())) };
+        let layer = stack.layers().get(node.id.slot as usize).ok_or(Error::Panicked)?;
+        let diff_id = layer.diff_id()?;
+        if self.store.has_blob(diff_id.digest())?.is_some() {
+            let file = self.store.open_blob(diff_id.digest())?;
+            return Ok(Box::new(Range { file, offset, end: offset + size }));
+        }
+        // A compressed layer cannot be entered in its middle; its tree can, and somebody may need it again.
+        let xattrs = match self.snapshots.kind()? {
+            Kind::Overlay(xattrs) => xattrs,
+            Kind::FullCopy => OverlayXattrs::User,
+        };
+        let tree = self.tree(layer, xattrs, asker)?;
+        let index = self.index(layer, asker)?;
+        let entry = index.entries.get(node.id.entry as usize).ok_or(Error::LostLayer(diff_id))?;
+        Ok(Box::new(crate::fs::Root::open(tree.path())?.open_file(&entry.path)?))
+    }
+
+    /// Makes sure that the bytes of all layers are here, in some form.
+    pub fn fetch(&self, stack: &Stack, asker: Asker<'_>) -> Result<(), Error> {
+        each(stack.layers(), |layer| self.blob(layer, asker)).map(drop)
+    }
+
+    /// Returns the bytes of a layer, decompressed as they are read.
+    fn tar(&self, layer: &Layer, asker: Asker<'_>) -> Result<(DiffId, Box<dyn Read + Send>), Error> {
+        let diff_id = layer.diff_id()?;
+        let blob = self.blob(layer, asker)?;
+        let file = self.store.open_blob(blob.digest)?;
+        let (_, tar) = layer::decompress(file).map_err(layer::Error::Read)?;
+        Ok((diff_id, tar))
+    }
+
+    /// Returns a form of a layer that is in the store, fetching one if there is none. The plain form is preferred.
+    pub fn blob(&self, layer: &Layer, asker: Asker<'_>) -> Result<LayerBlob, Error> {
+        let diff_id = layer.diff_id()?;
+        if let Some(blob) = self.present(diff_id)? {
+            return Ok(blob);
+        }
+        let origin = layer.origin().ok_or(Error::LostLayer(diff_id))?;
+        self.download(origin, asker)?;
+        let blob = LayerBlob {
+            digest: origin.blob.digest,
+            media_type: origin.blob.media_type.clone(),
+            size: origin.blob.size,
+        };
+        self.store.link_blob(diff_id, &blob)?;
+        Ok(blob)
+    }
+
+    fn present(&self, diff_id: DiffId) -> Result<Option<LayerBlob>, Error> {
+        let mut blobs = self.store.blobs_of(diff_id)?;
+        blobs.sort_by_key(|blob| blob.digest != diff_id.digest());
+        for blob in blobs {
+            if self.store.has_blob(blob.digest)?.is_some() {
+                return Ok(Some(blob));
+            }
+        }
+        Ok(None)
+    }
+
+    fn download(&self, origin: &Origin, asker: Asker<'_>) -> Result<(), Error> {
+        let what = format!("pull {}", origin.blob.digest.short());
+        let tell = |done_bytes: u64, finished: bool| {
+            asker.observer.observe(Event::Transfer {
+                step: asker.step,
+                what: what.clone(),
+                done_bytes,
+                total_bytes: Some(origin.blob.size),
+                finished,
+            });
+        };
+        let progress = |done_bytes| tell(done_bytes, false);
+        self.registry.fetch_blob(&origin.reference, &origin.blob, &self.store, &progress, asker.cancel)?;
+        tell(origin.blob.size, true);
+        Ok(())
+    }
+}
+
+/// Does `work` for every layer, a few at once, and returns the results in order.
+fn each<T: Send>(layers: &[Layer], work: impl Fn(&Layer) -> Result<T, Error> + Sync) -> Result<Vec<T>, Error> {
+    if let [only] = layers {
+        return Ok(vec![work(only)?]);
+    }
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let results: Vec<Mutex<Option<Result<T, Error>>>> = layers.iter().map(|_| Mutex::new(None)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..PARALLEL_LAYERS.min(layers.len()) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    let Some(layer) = layers.get(index) else { return };
+                    *lock(&results[index]) = Some(work(layer));
+                }
+            });
+        }
+    });
+    let taken = results.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
+    taken.map(|result| result.unwrap_or(Err(Error::Panicked))).collect()
+}
+
+fn options(form: TreeForm) -> TreeOptions {
+    let ownership = if has_single_id() { Ownership::AsPermitted } else { Ownership::Exact };
+    TreeOptions { form, ownership, ..TreeOptions::default() }
+}
+
+/// Tells whether this process may give files to one user alone, itself (user_namespaces(7)).
+fn has_single_id() -> bool {
+    matches!(crate::runtime::ids(), crate::runtime::Ids::Single { .. })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A reader that ends with an error once somebody wants it to.
+struct Stoppable<'a, R> {
+    inner: R,
+    cancel: &'a Cancel,
+}
+
+impl<R: Read> Read for Stoppable<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.cancel.check().map_err(io::Error::other)?;
+        self.inner.read(buffer)
+    }
+}
+
+/// A part of a file.
+struct Range {
+    file: File,
+    offset: u64,
+    end: u64,
+}
+
+impl Read for Range {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = usize::try_from(self.end - self.offset).unwrap_or(usize::MAX).min(buffer.len());
+        let got = std::os::unix::fs::FileExt::read_at(&self.file, &mut buffer[..wanted], self.offset)?;
+        self.offset += got as u64;
+        Ok(got)
+    }
+}

@@ -1,0 +1,226 @@
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::library::{Asker, Library};
+use super::output::{Decoder, Log, Tail};
+use super::recipe::{Ticket, recipe};
+use super::stack::{Layer, Stack};
+use super::{Error, Executor, Output, Tree};
+use crate::cache::{Cache, Recipe};
+use crate::graph::{self, MountKind, Op};
+use crate::layer::{self, DiffOptions, OverlayXattrs, TreeKind, Writer};
+use crate::oci::DiffId;
+use crate::runtime::{self, ContainerSpec, DEFAULT_HOSTNAME, Exit, Mount, Network, RootMount};
+use crate::snapshot::{Active, View};
+use crate::solve::{Event, Lookup, Observe, Stream, Work};
+use crate::store::{self, BuildId, Hashing};
+use crate::sys::Cancel;
+
+impl Executor {
+    /// Looks a process's result up. Over a root that is still being written the answer is no: the root is new then, so
+    /// nothing has been run over it yet, and waiting for its identity would only hold the process up.
+    pub(super) fn look_up_run(
+        &self,
+        work: &Work<'_, Output>,
+        run: &graph::Run,
+    ) -> Result<Lookup<Output, Ticket>, Error> {
+        let root = root(work, run);
+        if !root.is_known() {
+            return Ok(Lookup::Miss(Ticket::Run(None)));
+        }
+        let recipe = recipe(&work.node.op, root.chain_id()?, Value::Null);
+        self.look_up(work, &root, &recipe).map(|hit| hit.map_or(Lookup::Miss(Ticket::Run(Some(recipe))), Lookup::Hit))
+    }
+
+    /// Returns what `recipe` led to over `base`, if that is known, still here and wanted.
+    pub(super) fn look_up(
+        &self,
+        work: &Work<'_, Output>,
+        base: &Stack,
+        recipe: &Recipe,
+    ) -> Result<Option<Output>, Error> {
+        if work.node.step.ignore_cache {
+            return Ok(None);
+        }
+        let Some(entry) = self.cache.lookup(&recipe.key())? else { return Ok(None) };
+        let Some(diff_id) = entry.result else { return Ok(None) };
+        let stack = base.with(Layer::stored(diff_id));
+        Ok(Some(Output::Tree(Tree { stack, created: Some(entry.created) })))
+    }
+
+    /// Runs a process to its end, and begins to make a layer of what it changed.
+    pub(super) fn run(
+        &self,
+        work: &Work<'_, Output>,
+        run: &graph::Run,
+        known: Option<Recipe>,
+    ) -> Result<Output, Error> {
+        let root = root(work, run);
+        let active = Arc::new(self.library.writable(&root, Asker::of(work))?);
+        self.process(work, run, &active)?;
+        let created = Timestamp::now();
+        let tree = matches!(active.view(), View::Overlay { .. }).then(|| active.tree());
+        let (layer, keeper) = Layer::pending(tree);
+        let finish = Finish {
+            library: self.library.clone(),
+            observer: work.observer.clone(),
+            cache: self.cache.clone(),
+            build: self.setting.build.clone(),
+            root: root.clone(),
+            op: work.node.op.clone(),
+            known,
+            created,
+            cancel: self.setting.cancel.clone(),
+        };
+        self.behind.start(move || keeper.keep(finish.finish(&active).map_err(Arc::new)));
+        Ok(Output::Tree(Tree { stack: root.with(layer), created: Some(created) }))
+    }
+
+    fn process(&self, work: &Work<'_, Output>, run: &graph::Run, active: &Active) -> Result<(), Error> {
+        let spec = spec(run, active);
+        let (log, path) = self.log(work)?;
+        let mut voice = Voice { work, log: Log::new(log), tail: Tail::default(), decoders: Default::default() };
+        let ended = self.runtime.run(&spec, &mut |stream, bytes| voice.hear(stream, bytes), &work.cancel);
+        if let Err(source) = voice.log.finish() {
+            tracing::warn!(path = %path.display(), %source, "the log of a step is incomplete");
+        }
+        match ended? {
+            Exit { status, .. } if status.success() => Ok(()),
+            Exit { status, .. } => Err(Error::Process { status, tail: voice.tail.lines(), log: path }),
+        }
+    }
+
+    fn log(&self, work: &Work<'_, Output>) -> Result<(File, PathBuf), Error> {
+        let number = self.setting.numbers.get(&work.id).copied().unwrap_or_default();
+        let path = self.library.store().log_path(&self.setting.build, number)?;
+        let file = File::create(&path).map_err(|source| store::Error::io("create", &path, source))?;
+        Ok((file, path))
+    }
+}
+
+/// What is left to do once a process has ended.
+struct Finish {
+    library: Arc<Library>,
+    observer: Arc<dyn Observe>,
+    cache: Cache,
+    build: BuildId,
+    root: Stack,
+    op: Op,
+    known: Option<Recipe>,
+    created: Timestamp,
+    cancel: Cancel,
+}
+
+impl Finish {
+    /// Makes the layer, keeps its files as its tree, and remembers what led to it.
+    fn finish(self, active: &Active) -> Result<DiffId, Error> {
+        let asker = Asker { step: None, observer: &self.observer, cancel: &self.cancel };
+        let store = self.library.store();
+        let before = self.library.view(&self.root, asker)?;
+        let ingest = store.ingest_with(Hashing::Caller)?;
+        let mut writer = Writer::new(Stoppable { inner: ingest, cancel: &self.cancel });
+        match active.view() {
+            View::Overlay { upper, xattrs, .. } => {
+                let kind = TreeKind::Upper(*xattrs);
+                layer::diff(upper, kind, &before, &mut writer, &DiffOptions::default())?;
+            }
+            View::Whole { path } => {
+                layer::diff(path, TreeKind::Whole, &before, &mut writer, &DiffOptions::default())?;
+            }
+        }
+        let (Stoppable { inner: ingest, .. }, finished) = writer.finish()?;
+        ingest.commit(Some((finished.diff_id.digest(), finished.size_bytes)))?;
+        let diff_id = self.library.add(finished)?;
+        if matches!(active.view(), View::Overlay { .. }) {
+            active.bind(diff_id)?;
+        }
+        let recipe = match self.known {
+            Some(recipe) => recipe,
+            None => recipe(&self.op, self.root.chain_id()?, Value::Null),
+        };
+        self.cache.insert(&recipe, Some(diff_id), &self.build, self.created)?;
+        Ok(diff_id)
+    }
+}
+
+/// A writer that ends with an error once somebody wants it to.
+struct Stoppable<'a, W> {
+    inner: W,
+    cancel: &'a Cancel,
+}
+
+impl<W: Write> Write for Stoppable<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.cancel.check().map_err(io::Error::other)?;
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+fn root(work: &Work<'_, Output>, run: &graph::Run) -> Stack {
+    run.root.map(|input| work.inputs[input.0 as usize].stack().clone()).unwrap_or_default()
+}
+
+/// Where a process's output goes: the log, the observer, and the message in case it fails.
+struct Voice<'a, 'w> {
+    work: &'a Work<'w, Output>,
+    log: Log,
+    tail: Tail,
+    decoders: [Decoder; 2],
+}
+
+impl Voice<'_, '_> {
+    fn hear(&mut self, stream: runtime::Stream, bytes: &[u8]) {
+        self.log.write(bytes);
+        self.tail.push(bytes);
+        let (stream, decoder) = match stream {
+            runtime::Stream::Stdout => (Stream::Stdout, &mut self.decoders[0]),
+            runtime::Stream::Stderr => (Stream::Stderr, &mut self.decoders[1]),
+        };
+        let text = decoder.decode(bytes);
+        if !text.is_empty() {
+            self.work.observer.observe(Event::Output { step: self.work.id, stream, text });
+        }
+    }
+}
+
+fn spec(run: &graph::Run, active: &Active) -> ContainerSpec {
+    let rootfs = match active.view().clone() {
+        View::Overlay { lower, upper, work, xattrs } => {
+            RootMount::Overlay { lower, upper, work, userxattr: xattrs == OverlayXattrs::User }
+        }
+        View::Whole { path } => RootMount::Bind { path },
+    };
+    let mount = |mount: &graph::Mount| {
+        let MountKind::File { mode, data } = &mount.kind;
+        Mount {
+            target: mount.target.clone(),
+            kind: runtime::MountKind::File { mode: *mode, data: data.clone().into_bytes() },
+        }
+    };
+    ContainerSpec {
+        env: run.env.iter().chain(&run.proxy_env).cloned().collect(),
+        cwd: run.cwd.clone(),
+        user: run.user.clone(),
+        network: match run.network {
+            graph::Network::Host => Network::Host,
+            graph::Network::None => Network::None,
+        },
+        mounts: run.mounts.iter().map(mount).collect(),
+        resolv_conf: Some(std::fs::read("/etc/resolv.conf").unwrap_or_default()),
+        hosts: Some(hosts()),
+        ..ContainerSpec::new(rootfs, run.argv.clone())
+    }
+}
+
+fn hosts() -> Vec<u8> {
+    format!("127.0.0.1\tlocalhost {DEFAULT_HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n").into_bytes()
+}

@@ -1,0 +1,17 @@
+use super::stack::{Layer, Stack};
+use super::{Error, Executor, Output, Tree};
+use crate::graph::{Image, Local};
+
+impl Executor {
+    /// Returns the layers of an image. Nothing is fetched: who needs the files does that.
+    pub(super) fn image(&self, image: &Image) -> Result<Output, Error> {
+        let manifest = self.library.manifest(image.manifest)?;
+        let layers = Layer::of_image(&image.reference, &image.diff_ids, manifest.value());
+        Ok(Output::Tree(Tree { stack: Stack::new(layers), created: None }))
+    }
+
+    pub(super) fn local(&self, local: &Local) -> Result<Output, Error> {
+        let context = self.setting.contexts.get(&local.name);
+        context.cloned().map(Output::Local).ok_or_else(|| Error::NoContext(local.name.clone()))
+    }
+}

@@ -1,0 +1,123 @@
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::Error;
+use super::promise::{Keeper, Promise};
+use crate::oci::{ChainId, Descriptor, DiffId, Manifest, Reference};
+use crate::snapshot::Tree;
+
+/// A layer, wherever its bytes are: in the store, still in a registry, or being written this moment.
+#[derive(Clone)]
+pub struct Layer(Arc<State>);
+
+struct State {
+    diff_id: Promise<Result<DiffId, Arc<Error>>>,
+    origin: Option<Origin>,
+    /// Found or made once.
+    tree: OnceLock<Tree>,
+    /// Held while bytes are fetched or a tree is made, so that two steps do not do it twice.
+    work: Mutex<()>,
+}
+
+/// Where a layer can be fetched.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    /// The image it belongs to.
+    pub(crate) reference: Reference,
+    /// Its blob.
+    pub(crate) blob: Descriptor,
+}
+
+impl Layer {
+    /// Returns the layers of an image, which can be fetched where `reference` says.
+    pub(crate) fn of_image(reference: &Reference, diff_ids: &[DiffId], manifest: &Manifest) -> Vec<Layer> {
+        let layer = |(diff_id, blob): (&DiffId, &Descriptor)| {
+            let origin = Origin { reference: reference.clone(), blob: blob.clone() };
+            Layer::new(Promise::kept(Ok(*diff_id)), Some(origin))
+        };
+        diff_ids.iter().zip(&manifest.layers).map(layer).collect()
+    }
+
+    /// Returns a layer that is in the store.
+    pub(crate) fn stored(diff_id: DiffId) -> Layer {
+        Layer::new(Promise::kept(Ok(diff_id)), None)
+    }
+
+    /// Returns a layer whose files are in `tree`, and the duty to tell its identity once it is written.
+    pub(crate) fn pending(tree: Option<Tree>) -> (Layer, Keeper<Result<DiffId, Arc<Error>>>) {
+        let (promise, keeper) = Promise::new();
+        let layer = Layer::new(promise, None);
+        tree.map(|tree| layer.set_tree(tree).clone());
+        (layer, keeper)
+    }
+
+    fn new(diff_id: Promise<Result<DiffId, Arc<Error>>>, origin: Option<Origin>) -> Layer {
+        Layer(Arc::new(State { diff_id, origin, tree: OnceLock::new(), work: Mutex::new(()) }))
+    }
+
+    /// Returns the layer's identity; waits for a layer that is being written.
+    pub(crate) fn diff_id(&self) -> Result<DiffId, Error> {
+        self.0.diff_id.wait().unwrap_or_else(|| Err(Arc::new(Error::Panicked))).map_err(Error::Behind)
+    }
+
+    /// Returns the layer's identity if it is known now.
+    pub(crate) fn known_diff_id(&self) -> Option<DiffId> {
+        self.0.diff_id.get()?.ok()
+    }
+
+    pub(super) fn origin(&self) -> Option<&Origin> {
+        self.0.origin.as_ref()
+    }
+
+    pub(super) fn tree(&self) -> Option<&Tree> {
+        self.0.tree.get()
+    }
+
+    pub(super) fn set_tree(&self, tree: Tree) -> &Tree {
+        self.0.tree.get_or_init(|| tree)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, ()> {
+        self.0.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Layers over each other, base first. An empty stack is an empty file system.
+#[derive(Clone, Default)]
+pub struct Stack {
+    layers: Vec<Layer>,
+}
+
+impl Stack {
+    /// Returns a stack of `layers`, base first.
+    pub(crate) fn new(layers: Vec<Layer>) -> Stack {
+        Stack { layers }
+    }
+
+    /// Returns this stack with `top` over it.
+    pub(crate) fn with(&self, top: Layer) -> Stack {
+        let mut layers = Vec::with_capacity(self.layers.len() + 1);
+        layers.extend_from_slice(&self.layers);
+        layers.push(top);
+        Stack { layers }
+    }
+
+    /// Returns the layers, base first.
+    pub(crate) fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// Returns the identities of the layers, base first; waits for those being written.
+    pub(crate) fn diff_ids(&self) -> Result<Vec<DiffId>, Error> {
+        self.layers.iter().map(Layer::diff_id).collect()
+    }
+
+    /// Returns the identity of the stack, `None` for the empty one; waits for layers being written.
+    pub(crate) fn chain_id(&self) -> Result<Option<ChainId>, Error> {
+        Ok(ChainId::of(self.diff_ids()?))
+    }
+
+    /// Tells whether the identity of every layer is known now.
+    pub(crate) fn is_known(&self) -> bool {
+        self.layers.iter().all(|layer| layer.known_diff_id().is_some())
+    }
+}

@@ -1,0 +1,45 @@
+use super::{Limits, View};
+
+/// How a tree says what is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TreeForm {
+    /// As overlayfs wants its lower directories: a deletion is a character device 0:0, and a directory that hides what
+    /// is below it has an attribute.
+    Overlay(OverlayXattrs),
+    /// Deletions are carried out, on what was in the directory before.
+    #[default]
+    Plain,
+}
+
+/// Where overlayfs keeps its own attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverlayXattrs {
+    /// `trusted.overlay.*`, which needs the initial user namespace.
+    Trusted,
+    /// `user.overlay.*`: mounts with option `userxattr`.
+    User,
+}
+
+/// What to do when the kernel denies an owner or another attribute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ownership {
+    /// Fail.
+    #[default]
+    Exact,
+    /// Go on with what this process may give: its own id, where no other is mapped.
+    AsPermitted,
+}
+
+/// How to make a tree.
+#[derive(Debug, Clone, Default)]
+pub struct TreeOptions {
+    /// How deletions are told.
+    pub form: TreeForm,
+    /// How strict owners are.
+    pub ownership: Ownership,
+    /// What lies under the layer, where known: directories that the layer implies without an entry become like those
+    /// below, instead of root's with mode 0755.
+    pub parent: Option<View>,
+    /// What the archive may have at most.
+    pub limits: Limits,
+}

@@ -1,0 +1,143 @@
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::{Error, Store, now};
+use crate::oci::{DiffId, Digest};
+
+/// A form in which a layer's tar exists: plain, or compressed in some way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerBlob {
+    /// Digest of the blob's bytes.
+    pub digest: Digest,
+    /// What it is.
+    pub media_type: String,
+    /// Number of bytes.
+    pub size: u64,
+}
+
+/// How many repositories of one host are remembered for a blob: more do not make a mount likelier.
+const SOURCES: u32 = 8;
+
+impl Store {
+    /// Remembers a layer: the size of its tar, and its index as [`layer`](crate::layer) encodes it. Idempotent.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn put_layer(&self, diff_id: DiffId, size: u64, index: &[u8]) -> Result<(), Error> {
+        self.database().write(|transaction| {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO layers(diff_id, size, contents) VALUES(?1, ?2, ?3)
+                     ON CONFLICT(diff_id) DO UPDATE SET size = ?2, contents = ?3",
+                )?
+                .execute(params![diff_id.digest().as_bytes(), size as i64, index])?;
+            Ok(())
+        })
+    }
+
+    /// Returns the encoded index of a layer that is known.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn layer_index(&self, diff_id: DiffId) -> Result<Option<Vec<u8>>, Error> {
+        self.database().read(|connection| {
+            let mut query = connection.prepare_cached("SELECT contents FROM layers WHERE diff_id = ?")?;
+            Ok(query.query_row([diff_id.digest().as_bytes()], |row| row.get(0)).optional()?)
+        })
+    }
+
+    /// Returns the size of the tar of a layer that is known.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn layer_size(&self, diff_id: DiffId) -> Result<Option<u64>, Error> {
+        self.database().read(|connection| {
+            let mut query = connection.prepare_cached("SELECT size FROM layers WHERE diff_id = ?")?;
+            let size = query.query_row([diff_id.digest().as_bytes()], |row| row.get::<_, i64>(0)).optional()?;
+            Ok(size.map(|size| size as u64))
+        })
+    }
+
+    /// Remembers that `blob` holds the layer. The blob itself need not be here (yet). Idempotent.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn link_blob(&self, diff_id: DiffId, blob: &LayerBlob) -> Result<(), Error> {
+        self.database().write(|transaction| {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO layer_blobs(diff_id, digest, media_type, size) VALUES(?1, ?2, ?3, ?4)
+                     ON CONFLICT(diff_id, digest) DO UPDATE SET media_type = ?3",
+                )?
+                .execute(params![
+                    diff_id.digest().as_bytes(),
+                    blob.digest.as_bytes(),
+                    blob.media_type,
+                    blob.size as i64
+                ])?;
+            Ok(())
+        })
+    }
+
+    /// Returns every known form of a layer, in the order of their digests, here or not.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn blobs_of(&self, diff_id: DiffId) -> Result<Vec<LayerBlob>, Error> {
+        let blob = |row: &Row<'_>| {
+            Ok(LayerBlob {
+                digest: Digest::from_bytes(row.get(0)?),
+                media_type: row.get(1)?,
+                size: row.get::<_, i64>(2)? as u64,
+            })
+        };
+        self.database().read(|connection| {
+            let mut query = connection
+                .prepare_cached("SELECT digest, media_type, size FROM layer_blobs WHERE diff_id = ? ORDER BY digest")?;
+            let blobs = query.query_map([diff_id.digest().as_bytes()], blob)?;
+            Ok(blobs.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Returns the layer that the blob `digest` holds, where that is known.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn diff_id_of(&self, digest: Digest) -> Result<Option<DiffId>, Error> {
+        self.database().read(|connection| {
+            let mut query = connection.prepare_cached("SELECT diff_id FROM layer_blobs WHERE digest = ? LIMIT 1")?;
+            let diff_id = query.query_row([digest.as_bytes()], |row| row.get(0)).optional()?;
+            Ok(diff_id.map(|bytes| DiffId::new(Digest::from_bytes(bytes))))
+        })
+    }
+
+    /// Remembers that a registry has a blob, so that a push to its other repositories can mount it. Idempotent.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn note_source(&self, digest: Digest, host: &str, repository: &str) -> Result<(), Error> {
+        self.database().write(|transaction| {
+            transaction.prepare_cached("INSERT OR REPLACE INTO blob_sources VALUES(?, ?, ?, ?)")?.execute(params![
+                digest.as_bytes(),
+                host,
+                repository,
+                now()
+            ])?;
+            Ok(())
+        })
+    }
+
+    /// Returns the repositories of `host` that have a blob, the last noted first.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn sources(&self, digest: Digest, host: &str) -> Result<Vec<String>, Error> {
+        self.database().read(|connection| {
+            let mut query = connection.prepare_cached(
+                "SELECT repository FROM blob_sources WHERE digest = ? AND host = ?
+                 ORDER BY noted DESC, repository LIMIT ?",
+            )?;
+            let repositories = query.query_map(params![digest.as_bytes(), host, SOURCES], |row| row.get(0))?;
+            Ok(repositories.collect::<Result<_, _>>()?)
+        })
+    }
+}

@@ -1,0 +1,141 @@
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::{Error, Store, now, time};
+use crate::oci::{Digest, Hasher, Platform, Reference};
+
+/// What a file looked like when its content had this digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StatDigest {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Modification time, nanoseconds since the epoch.
+    pub mtime_ns: i64,
+    /// Change time, nanoseconds since the epoch.
+    pub ctime_ns: i64,
+    /// Digest of the content.
+    pub digest: Digest,
+}
+
+/// What a registry answered for a reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolution {
+    /// The image's manifest.
+    pub manifest: Digest,
+    /// When.
+    pub resolved: Timestamp,
+}
+
+/// A context directory that no build read for a month is forgotten, microseconds.
+const SCOPE_LIFETIME: i64 = 30 * 24 * 3600 * 1_000_000;
+
+impl Store {
+    /// Returns everything remembered of the files below one directory, `scope` being its canonical path.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn stat_digests(&self, scope: &[u8]) -> Result<Vec<StatDigest>, Error> {
+        self.database().read(|connection| {
+            let mut query = connection
+                .prepare_cached("SELECT device, inode, size, mtime, ctime, digest FROM stat_digests WHERE scope = ?")?;
+            let found = query.query_map([scope_number(scope)], stat_digest)?;
+            Ok(found.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Remembers `files`, which are new or changed, and forgets the inodes `gone`, all below the directory `scope`.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn save_stat_digests(&self, scope: &[u8], files: &[StatDigest], gone: &[(u64, u64)]) -> Result<(), Error> {
+        let scope = scope_number(scope);
+        self.database().write(|transaction| {
+            let mut forget =
+                transaction.prepare_cached("DELETE FROM stat_digests WHERE scope = ? AND device = ? AND inode = ?")?;
+            for (device, inode) in gone {
+                forget.execute(params![scope, *device as i64, *inode as i64])?;
+            }
+            let mut insert =
+                transaction.prepare_cached("INSERT OR REPLACE INTO stat_digests VALUES(?, ?, ?, ?, ?, ?, ?)")?;
+            for file in files {
+                insert.execute(params![
+                    scope,
+                    file.device as i64,
+                    file.inode as i64,
+                    file.size as i64,
+                    file.mtime_ns,
+                    file.ctime_ns,
+                    file.digest.as_bytes()
+                ])?;
+            }
+            transaction
+                .prepare_cached("INSERT OR REPLACE INTO stat_scopes(scope, used) VALUES(?, ?)")?
+                .execute(params![scope, now()])?;
+            let oldest = now() - SCOPE_LIFETIME;
+            transaction.execute(
+                "DELETE FROM stat_digests WHERE scope IN (SELECT scope FROM stat_scopes WHERE used < ?)",
+                [oldest],
+            )?;
+            transaction.execute("DELETE FROM stat_scopes WHERE used < ?", [oldest])?;
+            Ok(())
+        })
+    }
+
+    /// Remembers which image a registry gave for a reference and platform, so that builds need not ask again.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn note_resolution(&self, reference: &Reference, platform: &Platform, manifest: Digest) -> Result<(), Error> {
+        self.database().write(|transaction| {
+            transaction.prepare_cached("INSERT OR REPLACE INTO resolutions VALUES(?, ?, ?, ?)")?.execute(params![
+                reference.to_string(),
+                platform.to_string(),
+                manifest.as_bytes(),
+                now()
+            ])?;
+            Ok(())
+        })
+    }
+
+    /// Returns what a registry last answered, as long as the manifest is still here.
+    ///
+    /// # Errors
+    /// [`Error::Io`], those of the database.
+    pub fn resolution(&self, reference: &Reference, platform: &Platform) -> Result<Option<Resolution>, Error> {
+        let found = self.database().read(|connection| {
+            let mut query = connection
+                .prepare_cached("SELECT manifest, resolved FROM resolutions WHERE reference = ? AND platform = ?")?;
+            let found = query.query_row([reference.to_string(), platform.to_string()], |row| {
+                Ok(Resolution { manifest: Digest::from_bytes(row.get(0)?), resolved: time(row.get(1)?) })
+            });
+            Ok(found.optional()?)
+        })?;
+        match found {
+            Some(found) if self.has_blob(found.manifest)?.is_some() => Ok(Some(found)),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Eight bytes are enough to tell directories apart, and keep 50,000 keys small.
+fn scope_number(scope: &[u8]) -> i64 {
+    let mut hasher = Hasher::new();
+    hasher.update(scope);
+    let digest = hasher.finish();
+    i64::from_le_bytes(digest.as_bytes()[..8].try_into().expect("eight of 32 bytes"))
+}
+
+fn stat_digest(row: &Row<'_>) -> rusqlite::Result<StatDigest> {
+    Ok(StatDigest {
+        device: row.get::<_, i64>(0)? as u64,
+        inode: row.get::<_, i64>(1)? as u64,
+        size: row.get::<_, i64>(2)? as u64,
+        mtime_ns: row.get(3)?,
+        ctime_ns: row.get(4)?,
+        digest: Digest::from_bytes(row.get(5)?),
+    })
+}

@@ -1,0 +1,285 @@
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Row, params};
+use rustix::rand::GetRandomFlags;
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Store, now, time};
+
+/// Identifies one build: twelve hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BuildId(String);
+
+impl fmt::Display for BuildId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl BuildId {
+    pub(super) fn from_column(text: String) -> BuildId {
+        BuildId(text)
+    }
+
+    /// Returns an id nobody has.
+    fn random() -> BuildId {
+        let mut bytes = [0_u8; 6];
+        // The clock and the process tell builds apart well enough where the kernel has no random bytes yet.
+        if rustix::rand::getrandom(&mut bytes[..], GetRandomFlags::NONBLOCK) != Ok(bytes.len()) {
+            let mixed = (now() as u64) ^ (u64::from(std::process::id()) << 32);
+            bytes.copy_from_slice(&mixed.to_le_bytes()[..6]);
+        }
+        BuildId(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+/// How something ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It was executed.
+    Done,
+    /// Its result was known.
+    Cached,
+    /// It failed.
+    Failed,
+    /// It was stopped, or its process died.
+    Interrupted,
+    /// It was never begun.
+    Skipped,
+}
+
+impl Outcome {
+    const ALL: [(Outcome, &str); 5] = [
+        (Outcome::Done, "done"),
+        (Outcome::Cached, "cached"),
+        (Outcome::Failed, "failed"),
+        (Outcome::Interrupted, "interrupted"),
+        (Outcome::Skipped, "skipped"),
+    ];
+
+    /// Returns the word for it.
+    pub fn as_str(self) -> &'static str {
+        Outcome::ALL.iter().find(|(outcome, _)| *outcome == self).expect("all outcomes have words").1
+    }
+
+    fn from_column(word: &str) -> Outcome {
+        Outcome::ALL.iter().find(|(_, known)| *known == word).map_or(Outcome::Interrupted, |(outcome, _)| *outcome)
+    }
+}
+
+/// One build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildRecord {
+    /// Which.
+    pub id: BuildId,
+    /// What was built, for people.
+    pub title: String,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub finished: Option<Timestamp>,
+    /// How it ended; none while it runs.
+    pub outcome: Option<Outcome>,
+}
+
+/// One step of a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepRecord {
+    /// From 1.
+    pub number: usize,
+    /// The instruction.
+    pub title: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// Builds that are remembered; more would only fill the disk with logs nobody reads.
+const KEPT_BUILDS: i64 = 200;
+
+impl Store {
+    /// Begins the record of a build.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn begin_build(&self, title: &str) -> Result<BuildId, Error> {
+        let id = BuildId::random();
+        self.database().write(|transaction| {
+            transaction.prepare_cached("INSERT INTO builds(id, title, started) VALUES(?, ?, ?)")?.execute(params![
+                id.0,
+                title,
+                now()
+            ])?;
+            Ok(())
+        })?;
+        Ok(id)
+    }
+
+    /// Returns where the log of a step belongs (`step` from 1), and makes the directory of the build's logs.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], [`Error::Io`].
+    pub fn log_path(&self, build: &BuildId, step: usize) -> Result<PathBuf, Error> {
+        let directory = self.log_directory(build);
+        fs::create_dir_all(&directory).map_err(|source| Error::io("create", &directory, source))?;
+        Ok(directory.join(format!("{step}.log")))
+    }
+
+    /// Records a step, or what became of it since. A build may also leave this to [`Store::finish_build`].
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn record_step(&self, build: &BuildId, step: &StepRecord) -> Result<(), Error> {
+        self.database().write(|transaction| Ok(insert_step(transaction, build, step)?))
+    }
+
+    /// Ends the record of a build, with the steps not recorded before, and forgets the oldest builds.
+    ///
+    /// # Errors
+    /// [`Error::Io`], those of the database.
+    pub fn finish_build(&self, build: &BuildId, outcome: Outcome, steps: &[StepRecord]) -> Result<(), Error> {
+        let forgotten: Vec<String> = self.database().write(|transaction| {
+            for step in steps {
+                insert_step(transaction, build, step)?;
+            }
+            transaction
+                .prepare_cached("UPDATE builds SET finished = ?, outcome = ? WHERE id = ?")?
+                .execute(params![now(), outcome.as_str(), build.0])?;
+            let mut query = transaction.prepare_cached(
+                "SELECT id FROM builds WHERE finished IS NOT NULL AND number <= (SELECT MAX(number) FROM builds) - ?",
+            )?;
+            let forgotten: Vec<String> = query.query_map([KEPT_BUILDS], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            for id in &forgotten {
+                transaction.execute("DELETE FROM steps WHERE build = ?", [id])?;
+                transaction.execute("DELETE FROM builds WHERE id = ?", [id])?;
+            }
+            Ok(forgotten)
+        })?;
+        forgotten.into_iter().try_for_each(|id| {
+            let directory = self.log_directory(&BuildId(id));
+            match fs::remove_dir_all(&directory) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", directory, source)),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// Returns all remembered builds, the newest first.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn builds(&self) -> Result<Vec<BuildRecord>, Error> {
+        self.database().read(|connection| {
+            let mut query =
+                connection.prepare("SELECT id, title, started, finished, outcome FROM builds ORDER BY number DESC")?;
+            let builds = query.query_map([], build_record)?;
+            Ok(builds.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Returns the build whose id begins with `id`; the newest where none is given.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBuild`], [`Error::AmbiguousBuild`], those of the database.
+    pub fn find_build(&self, id: Option<&str>) -> Result<BuildRecord, Error> {
+        let mut found = self.builds()?;
+        let Some(id) = id else {
+            return found.into_iter().next().ok_or(Error::NoSuchBuild { id: String::new() });
+        };
+        found.retain(|build| build.id.0.starts_with(id));
+        match (found.pop(), found.len()) {
+            (Some(build), 0) if !id.is_empty() => Ok(build),
+            (Some(_), others) => Err(Error::AmbiguousBuild { id: id.to_owned(), count: others + 1 }),
+            (None, _) => Err(Error::NoSuchBuild { id: id.to_owned() }),
+        }
+    }
+
+    /// Returns the steps of a build in order.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn steps(&self, build: &BuildId) -> Result<Vec<StepRecord>, Error> {
+        self.database().read(|connection| {
+            let mut query = connection
+                .prepare("SELECT number, title, outcome, duration FROM steps WHERE build = ? ORDER BY number")?;
+            let steps = query.query_map([&build.0], step_record)?;
+            Ok(steps.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Returns the log of a step (from 1); none where the step wrote nothing.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchStep`], those of the database.
+    pub fn step_log(&self, build: &BuildId, step: usize) -> Result<Option<PathBuf>, Error> {
+        let path = self.log_directory(build).join(format!("{step}.log"));
+        if path.is_file() {
+            return Ok(Some(path));
+        }
+        match self.steps(build)?.iter().any(|record| record.number == step) {
+            true => Ok(None),
+            false => Err(Error::NoSuchStep { build: build.to_string(), step }),
+        }
+    }
+
+    /// Marks builds of dead processes as interrupted. The caller is alone.
+    pub(super) fn end_abandoned_builds(&self) -> Result<(), Error> {
+        let any = self.database().read(|connection| {
+            let mut query = connection.prepare_cached("SELECT 1 FROM builds WHERE finished IS NULL")?;
+            Ok(query.exists([])?)
+        })?;
+        if !any {
+            return Ok(());
+        }
+        self.database().write(|transaction| {
+            transaction.execute(
+                "UPDATE builds SET finished = started, outcome = ? WHERE finished IS NULL",
+                [Outcome::Interrupted.as_str()],
+            )?;
+            Ok(())
+        })
+    }
+
+    fn log_directory(&self, build: &BuildId) -> PathBuf {
+        self.root().join("logs").join(&build.0)
+    }
+}
+
+fn insert_step(connection: &rusqlite::Connection, build: &BuildId, step: &StepRecord) -> rusqlite::Result<()> {
+    let duration = i64::try_from(step.duration.as_micros()).unwrap_or(i64::MAX);
+    connection.prepare_cached("INSERT OR REPLACE INTO steps VALUES(?, ?, ?, ?, ?)")?.execute(params![
+        build.0,
+        step.number as i64,
+        step.title,
+        step.outcome.as_str(),
+        duration
+    ])?;
+    Ok(())
+}
+
+fn build_record(row: &Row<'_>) -> rusqlite::Result<BuildRecord> {
+    Ok(BuildRecord {
+        id: BuildId(row.get(0)?),
+        title: row.get(1)?,
+        started: time(row.get(2)?),
+        finished: row.get::<_, Option<i64>>(3)?.map(time),
+        outcome: row.get::<_, Option<String>>(4)?.map(|word| Outcome::from_column(&word)),
+    })
+}
+
+fn step_record(row: &Row<'_>) -> rusqlite::Result<StepRecord> {
+    Ok(StepRecord {
+        number: row.get::<_, i64>(0)? as usize,
+        title: row.get(1)?,
+        outcome: Outcome::from_column(&row.get::<_, String>(2)?),
+        duration: Duration::from_micros(row.get::<_, i64>(3)? as u64),
+    })
+}
