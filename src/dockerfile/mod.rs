@@ -16,9 +16,9 @@ mod text;
 
 pub use lower::{lower, parse_trigger, read};
 pub use parse::{Parsed, parse};
-pub use suggest::nearest;
 #[doc(hidden)]
 pub use parse::{RULES, accepts};
+pub use suggest::nearest;
 
 use crate::diagnostic::Source;
 

@@ -86,8 +86,7 @@ impl Copying {
         let path = |path: &String| CopySource::Path { from, path: path.clone() };
         let inline = |(name, data): &(String, String)| CopySource::Inline { name: name.clone(), data: data.clone() };
         let destination = destination(working_directory, &self.destination);
-        let action =
-            |source| FileAction::Copy { source, destination: destination.clone(), options: options.clone() };
+        let action = |source| FileAction::Copy { source, destination: destination.clone(), options: options.clone() };
         self.sources.iter().map(path).chain(self.inline.iter().map(inline)).map(action).collect()
     }
 
@@ -154,7 +153,8 @@ impl Remote {
         let repository = source.split(['#', '?']).next().unwrap_or_default();
         let by_user = || {
             let (user, rest) = source.split_once('@')?;
-            let is_user = !user.is_empty() && user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+            let is_user =
+                !user.is_empty() && user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
             let (host, path) = rest.split_once(':')?;
             Some(is_user && !host.is_empty() && !host.contains('/') && !path.is_empty())
         };

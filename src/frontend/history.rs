@@ -45,7 +45,9 @@ fn quote(text: &str) -> String {
 }
 
 fn is_printable(character: char) -> bool {
-    !character.is_control() && !character.is_whitespace() && !matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e000}'..='\u{f8ff}' | '\u{fff9}'..='\u{fffb}')
+    !character.is_control()
+        && !character.is_whitespace()
+        && !matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e000}'..='\u{f8ff}' | '\u{fff9}'..='\u{fffb}')
 }
 
 /// Returns a health check as Go prints the struct.

@@ -367,9 +367,7 @@ impl<'p, 'a> Stage<'p, 'a> {
 
     fn healthcheck(&mut self, check: &instruction::Healthcheck) -> Result<(), Problems> {
         let check = match check {
-            instruction::Healthcheck::None => {
-                Healthcheck { test: vec!["NONE".to_owned()], ..Healthcheck::default() }
-            }
+            instruction::Healthcheck::None => Healthcheck { test: vec!["NONE".to_owned()], ..Healthcheck::default() },
             instruction::Healthcheck::Command { command, interval, timeout, start_period, start_interval, retries } => {
                 let test = match command {
                     Command::Exec(argv) => std::iter::once("CMD".to_owned()).chain(argv.value.clone()).collect(),

@@ -29,7 +29,7 @@ mod writer;
 
 pub use archive::{Limits, read};
 pub use compression::{Compression, Compressor, decompress};
-pub use diff::{DiffOptions, TreeKind, diff};
+pub use diff::{TreeKind, diff};
 pub use entry::{Entry, EntryPath, Kind, Metadata, Mtime};
 pub use error::Error;
 pub use index::Index;
