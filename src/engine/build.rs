@@ -93,6 +93,10 @@ impl Job<'_> {
         })
     }
 
+    fn epoch(&self) -> Option<Timestamp> {
+        self.options.source_date_epoch.and_then(|second| Timestamp::from_second(second).ok())
+    }
+
     pub(super) fn observer(&self) -> Arc<dyn Observe> {
         self.observer.clone()
     }
@@ -119,6 +123,7 @@ impl Job<'_> {
         let setting = Setting {
             contexts: HashMap::from([(MAIN_CONTEXT.to_owned(), Arc::new(context))]),
             build: self.build.clone(),
+            epoch: self.epoch(),
             numbers,
             cancel: stop.clone(),
         };
@@ -195,12 +200,11 @@ impl Job<'_> {
         let stack = plan.target.map(|target| solved.outputs[&target].stack().clone()).unwrap_or_default();
         let times: BTreeMap<NodeId, Option<Timestamp>> =
             solved.outputs.iter().map(|(id, output)| (*id, output.created())).collect();
-        let epoch = self.options.source_date_epoch.and_then(|second| Timestamp::from_second(second).ok());
         let observer = self.observer();
         let asker = Asker { step: None, observer: &observer, cancel: self.cancel };
         library.fetch(&stack, asker)?;
         let created = |node: NodeId| times.get(&node).copied().flatten();
-        let image = assemble(plan, library, stack.layers(), created, epoch, asker)?;
+        let image = assemble(plan, library, stack.layers(), created, self.epoch(), asker)?;
         Ok(Built { image, library: library.clone(), stack, cached: solved.cached, executed: solved.executed })
     }
 

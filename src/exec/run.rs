@@ -63,7 +63,7 @@ impl Executor {
         let root = root(work, run);
         let active = Arc::new(self.library.writable(&root, Asker::of(work))?);
         self.process(work, run, &active)?;
-        let created = Timestamp::now();
+        let created = super::now();
         let tree = matches!(active.view(), View::Overlay { .. }).then(|| active.tree());
         let (layer, keeper) = Layer::pending(tree);
         let finish = Finish {

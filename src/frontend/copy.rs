@@ -1,6 +1,6 @@
 use super::expand::Expander;
 use super::{Problems, all};
-use crate::diagnostic::{Diagnostic, Span, Spanned};
+use crate::diagnostic::{Diagnostic, Span};
 use crate::dockerfile::instruction::{self, CopyFlags, InlineFile, Word};
 use crate::graph::{Add, CopyOptions, CopySource, FileAction, Input, Mode, Owner};
 
@@ -171,13 +171,6 @@ impl Remote {
 /// Returns the answer to what the language has and kiln cannot build yet.
 pub(super) fn not_yet(what: &str, span: Span) -> Diagnostic {
     Diagnostic::error("not-supported-yet", format!("{what} is not supported yet"), span)
-}
-
-/// Returns the answer to a variable in `--from` (section 5.1).
-pub(super) fn no_variable(from: &Spanned<String>) -> Diagnostic {
-    let message = "variable expansion is not supported for --from, define a new stage with FROM using ARG from global \
-                   scope as a workaround";
-    Diagnostic::error("variable-in-from", message, from.span)
 }
 
 #[cfg(test)]

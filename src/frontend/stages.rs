@@ -2,7 +2,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
-use super::copy::no_variable;
 use super::environment::{Environment, automatic, is_predefined};
 use super::expand::Expander;
 use super::stage::{Stage, State};
@@ -338,9 +337,6 @@ impl<'a> Planner<'a> {
     /// Finds out what a `--from` means (section 7.5): names bind to the last stage of that name in the file.
     fn meaning(&self, current: usize, from: &Spanned<String>) -> Result<From, Problems> {
         let text = from.value.as_str();
-        if text.contains('$') {
-            return Err(no_variable(from).into());
-        }
         let stages = &self.file.stages;
         let by_number = text.parse::<usize>().ok();
         let lowered = text.to_lowercase();

@@ -122,10 +122,10 @@ impl<R: Read> Scanner<R> {
                 };
             }
             let header = tar::Header::from_byte_slice(&block);
-            if header.cksum().ok() != Some(checksum(&block)) {
+            if number(&header.as_old().cksum) != Some(checksum(&block)) {
                 return Err(damaged("a header's checksum is wrong"));
             }
-            let size = header.entry_size().map_err(|_| damaged("a size is not a number"))?;
+            let size = size(header).ok_or(damaged("a size is not a number"))?;
             match block[156] {
                 b'L' => extensions.path = Some(until_nul(self.extension(at, size)?)),
                 b'K' => extensions.link = Some(until_nul(self.extension(at, size)?)),
@@ -160,7 +160,7 @@ impl<R: Read> Scanner<R> {
                 self.push(directory, Kind::Opaque, Metadata::default());
                 self.tape.skip(header.stored_bytes())
             }
-            Marker::Whiteout(gone) if header.is_file() => {
+            Marker::Whiteout(gone) if is_file(header.flag) => {
                 visitor.entry(&gone, &Metadata::default(), Content::Whiteout)?;
                 self.push(gone, Kind::Whiteout, Metadata::default());
                 self.tape.skip(header.stored_bytes())
@@ -243,10 +243,6 @@ impl<R: Read> Scanner<R> {
 }
 
 impl Header {
-    fn is_file(&self) -> bool {
-        matches!(self.flag, b'0' | 0 | b'7')
-    }
-
     fn stored_bytes(&self) -> u64 {
         self.size.saturating_add(padding(self.size))
     }
@@ -295,40 +291,56 @@ fn whole_seconds(text: &str) -> Option<i64> {
 }
 
 fn decode(offset: u64, flag: u8, header: &tar::Header, extensions: Extensions) -> Result<Header, Error> {
-    let damaged = |reason| move |_| Error::Damaged { offset, reason };
-    let id = |own: io::Result<u64>, extended: Option<u32>| match (extended, own) {
-        (Some(extended), _) => Ok(extended),
-        (None, Ok(own)) => u32::try_from(own).map_err(|_| Error::Damaged { offset, reason: "an owner is too large" }),
-        (None, Err(error)) => Err(damaged("an owner is not a number")(error)),
+    let damaged = |reason| Error::Damaged { offset, reason };
+    let fields = header.as_old();
+    let id = |field: &[u8], extended: Option<u32>| match extended {
+        Some(extended) => Ok(extended),
+        None => number(field).and_then(|id| id.try_into().ok()).ok_or(damaged("an owner is not a number")),
     };
-    let mtime = || -> Result<i64, Error> {
-        let seconds = header.mtime().map_err(damaged("a time is not a number"))?;
-        // Base-256 holds times before 1970 as what a signed number of the same bits is.
-        Ok(i64::from_ne_bytes(seconds.to_ne_bytes()))
+    let mtime = || number(&fields.mtime).and_then(|seconds| seconds.try_into().ok());
+    let device =
+        |field: &[u8]| number(field).and_then(|id| id.try_into().ok()).ok_or(damaged("a device is not a number"));
+    let device = match (flag, header.as_ustar(), header.as_gnu()) {
+        (b'3' | b'4', Some(fields), _) => (device(&fields.dev_major)?, device(&fields.dev_minor)?),
+        (b'3' | b'4', _, Some(fields)) => (device(&fields.dev_major)?, device(&fields.dev_minor)?),
+        _ => (0, 0),
     };
-    let device = |number: io::Result<Option<u32>>| number.map(Option::unwrap_or_default);
-    let has_device = matches!(flag, b'3' | b'4');
-    let device = if has_device {
-        let wrong = damaged("a device is not a number");
-        (device(header.device_major()).map_err(wrong)?, device(header.device_minor()).map_err(wrong)?)
-    } else {
-        (0, 0)
+    let size = match extensions.size {
+        Some(size) if is_file(flag) => size,
+        _ => size(header).ok_or(damaged("a size is not a number"))?,
     };
-    let stored = matches!(flag, b'0' | 0 | b'7');
-    let size = match (stored, extensions.size) {
-        (true, Some(size)) => size,
-        _ => header.entry_size().map_err(damaged("a size is not a number"))?,
-    };
+    let seconds = extensions.mtime_seconds.or_else(mtime).ok_or(damaged("a time is not a number"))?;
+    let mode = number(&fields.mode).ok_or(damaged("a mode is not a number"))?;
     let metadata = Metadata {
-        mode: header.mode().map_err(damaged("a mode is not a number"))? & 0o7777,
-        uid: id(header.uid(), extensions.uid)?,
-        gid: id(header.gid(), extensions.gid)?,
-        mtime: Mtime { seconds: extensions.mtime_seconds.map_or_else(mtime, Ok)?, nanoseconds: 0 },
+        mode: (mode & 0o7777) as u32,
+        uid: id(&fields.uid, extensions.uid)?,
+        gid: id(&fields.gid, extensions.gid)?,
+        mtime: Mtime { seconds, nanoseconds: 0 },
         xattrs: extensions.xattrs,
     };
     let path = extensions.path.unwrap_or_else(|| header.path_bytes().into_owned());
     let own_link = || header.link_name_bytes().unwrap_or_default().into_owned();
     Ok(Header { offset, flag, path, link: extensions.link.unwrap_or_else(own_link), size, device, metadata })
+}
+
+fn size(header: &tar::Header) -> Option<u64> {
+    number(&header.as_old().size)?.try_into().ok()
+}
+
+/// Reads a number as POSIX writes it, in octal, or as GNU does where that has no room, in base 256. Nothing is zero, as
+/// it is for Go's archive/tar.
+fn number(field: &[u8]) -> Option<i128> {
+    if field[0] & 0x80 != 0 {
+        // Two's complement without its first bit, of at most eleven bytes here.
+        let first = i128::from(((field[0] << 1) as i8) >> 1);
+        return Some(field[1..].iter().fold(first, |value, &byte| (value << 8) | i128::from(byte)));
+    }
+    let text = std::str::from_utf8(field).ok()?.trim_matches(['\0', ' ']);
+    if text.is_empty() { Some(0) } else { u64::from_str_radix(text, 8).ok().map(i128::from) }
+}
+
+fn is_file(flag: u8) -> bool {
+    matches!(flag, b'0' | 0 | b'7')
 }
 
 /// Returns a path as entries have it; one that leaves the root is an error, and the root's own is empty.
@@ -394,9 +406,9 @@ fn has_marker(path: &[u8]) -> bool {
 }
 
 /// Returns the sum that a header must name: of its bytes, with blanks where the sum itself stands.
-fn checksum(block: &[u8; BLOCK_BYTES]) -> u32 {
-    let blanks = 8 * u32::from(b' ');
-    block[..148].iter().chain(&block[156..]).map(|&byte| u32::from(byte)).sum::<u32>() + blanks
+fn checksum(block: &[u8; BLOCK_BYTES]) -> i128 {
+    let blanks = 8 * i128::from(b' ');
+    block[..148].iter().chain(&block[156..]).map(|&byte| i128::from(byte)).sum::<i128>() + blanks
 }
 
 fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {

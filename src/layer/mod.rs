@@ -38,3 +38,6 @@ pub use tree::{OverlayXattrs, Ownership, TreeForm, TreeOptions};
 pub use unpack::{materialize, unpack};
 pub use view::{FileId, Node, View, Walk};
 pub use writer::{Content, Finished, Slice, Writer};
+
+#[cfg(test)]
+mod tests;

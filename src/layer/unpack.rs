@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -72,7 +72,7 @@ struct Maker<'a> {
     directories: Vec<(EntryPath, Mtime)>,
     /// What this layer has made, which its deletions do not concern (image-spec, "Whiteouts"). Only for
     /// [`TreeForm::Plain`].
-    made: HashSet<EntryPath>,
+    made: BTreeSet<EntryPath>,
     /// The directory of the entry before: most entries share it.
     parent: Option<(EntryPath, OwnedFd)>,
     buffer: Vec<u8>,
@@ -125,7 +125,7 @@ enum Made {
 impl<'a> Maker<'a> {
     fn new(target: &Path, options: &'a TreeOptions) -> Result<Maker<'a>, Error> {
         let root = Root::open(target)?;
-        Ok(Maker { root, options, directories: Vec::new(), made: HashSet::new(), parent: None, buffer: Vec::new() })
+        Ok(Maker { root, options, directories: Vec::new(), made: BTreeSet::new(), parent: None, buffer: Vec::new() })
     }
 
     fn finish(mut self) -> Result<(), Error> {
@@ -364,7 +364,7 @@ impl<'a> Maker<'a> {
 
     fn whiteout(&mut self, path: &[u8], name: &[u8]) -> Result<(), Error> {
         let TreeForm::Overlay(xattrs) = self.options.form else {
-            return if self.made.contains(path) { self.prune(path) } else { self.clear(path, name) };
+            return if self.has_made(path) { self.prune(path) } else { self.clear(path, name) };
         };
         match statat(self.here(), os_path(name), AtFlags::SYMLINK_NOFOLLOW) {
             // It is this layer's own, which stands in place of what is deleted.
@@ -376,6 +376,12 @@ impl<'a> Maker<'a> {
             }
             Err(error) => Err(error).at("look at", self.root.shown(path)).map_err(Error::from),
         }
+    }
+
+    /// Tells whether this layer has something at `path` or below.
+    fn has_made(&self, path: &[u8]) -> bool {
+        let below = [path, b"/"].concat();
+        self.made.contains(path) || self.made.range(below.clone()..).next().is_some_and(|next| next.starts_with(&below))
     }
 
     fn mark_opaque(&self, name: &[u8], xattrs: OverlayXattrs) -> Result<(), Error> {
@@ -392,7 +398,7 @@ impl<'a> Maker<'a> {
         for name in names(&directory).at("list", self.root.shown(path))? {
             let mut below = path.to_vec();
             join(&mut below, &name);
-            if self.made.contains(&below) {
+            if self.has_made(&below) {
                 self.prune(&below)?;
             } else {
                 remove_at(&directory, &name, &self.root.shown(&below))?;
