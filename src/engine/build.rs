@@ -188,7 +188,7 @@ impl Job<'_> {
             }
             // What the user wrote is wrong, and the place where they did tells more than the step's name.
             (error, Some((file, span))) if error.is_in_the_text() => {
-                let mut diagnostic = Diagnostic::error("step-failed", error.to_string(), span);
+                let mut diagnostic = Diagnostic::error("step-failed", with_causes(&error), span);
                 diagnostic.help = error.help();
                 Error::Diagnostics { file, found: vec![diagnostic] }
             }

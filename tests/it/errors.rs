@@ -112,6 +112,9 @@ fn archive_of(path: &str) -> Vec<u8> {
     header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
     header.set_size(1);
     header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     header.set_cksum();
     let mut builder = tar::Builder::new(Vec::new());
     builder.append(&header, &b"x"[..]).unwrap();

@@ -58,7 +58,7 @@ fn mount_points_leave_nothing_behind() {
 #[test]
 fn hard_links_modes_and_odd_files_are_kept() {
     let Some(image) = built(
-        "RUN umask 0 && cd /tmp 2>/dev/null || mkdir -m 1777 /tmp; cd /tmp; echo x > a; ln a b; mkfifo p; ln -s a l; chmod 6755 a; chown 3:4 a\n",
+        "RUN umask 0 && cd /tmp 2>/dev/null || mkdir -m 1777 /tmp; cd /tmp; echo x > a; ln a b; mkfifo p; ln -s a l; chown 3:4 a; chmod 6755 a\n",
     ) else {
         return;
     };

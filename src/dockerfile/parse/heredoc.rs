@@ -3,7 +3,7 @@
 use nom::branch::alt;
 use nom::bytes::complete::{tag, take_till, take_while, take_while1};
 use nom::character::complete::{anychar, char, digit0};
-use nom::combinator::{map, opt, recognize, verify};
+use nom::combinator::{map, not, opt, recognize, verify};
 use nom::multi::{many0, many0_count, many1, many1_count};
 use nom::sequence::{delimited, preceded};
 use nom::{IResult, Parser};
@@ -75,7 +75,8 @@ fn whole_marker(word: &str) -> Option<Marker<'_>> {
 pub(super) fn shell_word(input: &str) -> IResult<&str, &str> {
     let arrows = recognize((tag("<<"), opt(char('-')), take_while(is_blank)));
     let variable = recognize((tag("${"), take_till(|c| c == '}'), char('}')));
-    let plain = recognize(verify(anychar, |&c| is_plain(c) || c == '<'));
+    // Without its end, no shell could split the line; and looking for it again from every other `${` would take long.
+    let plain = recognize((not(tag("${")), verify(anychar, |&c| is_plain(c) || c == '<')));
     let part = alt((arrows, variable, closed_single, closed_double, escaped('\\'), plain));
     recognize(many1_count(part)).parse(input)
 }
@@ -151,6 +152,7 @@ mod tests {
             ("RUN <<\"\"", &[("", false, true)]),
             ("RUN echo \"<<X\" '<<Y' cat<<Z <<<W $((1<<2)) ${a:-<<V b}", &[]),
             ("RUN echo don't <<EOF", &[]),
+            ("RUN echo ${a <<EOF", &[]),
             ("RUN <<", &[]),
         ] {
             let expected: Vec<_> =

@@ -228,16 +228,17 @@ pub(super) fn double_quoted<'a>(lexis: Lexis<'a>, input: &'a str) -> IResult<&'a
     }
 }
 
-/// Accepts an escape between double quotes. It protects few characters; before others it means itself.
+/// Accepts an escape between double quotes and what follows it. It protects few characters; before others both stay.
 pub(super) fn quoted_escape<'a>(lexis: Lexis<'a>, input: &'a str) -> IResult<&'a str, Part<'a>, Refusal> {
-    let protected = verify(anychar, |&c| c == '"' || c == '$' || c == lexis.escape);
-    let (rest, protected) = preceded(char(lexis.escape), opt(protected)).parse(input)?;
-    let text = match protected {
-        Some(character) if lexis.pattern && character != '"' && character != '$' => format!("\\{character}"),
-        Some(character) => character.to_string(),
+    let (rest, follower) = preceded(char(lexis.escape), opt(anychar)).parse(input)?;
+    let text = match follower {
+        Some(quoted @ ('"' | '$')) => quoted.to_string(),
+        Some(escape) if escape == lexis.escape && !lexis.pattern => escape.to_string(),
+        Some(escape) if escape == lexis.escape => format!("\\{escape}"),
+        Some(other) if lexis.pattern => format!("\\{}{other}", lexis.escape),
+        Some(other) => format!("{}{other}", lexis.escape),
         None if lexis.pattern => format!("\\{}", lexis.escape),
-        None if rest.is_empty() => String::new(),
-        None => lexis.escape.to_string(),
+        None => String::new(),
     };
     Ok((rest, Part::Escaped(text)))
 }
