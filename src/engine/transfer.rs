@@ -35,7 +35,7 @@ impl Engine {
         observer: Arc<dyn Observe>,
         cancel: &Cancel,
     ) -> Result<ImageSummary, Error> {
-        let client = self.client(&options.insecure_registries)?;
+        let client = self.client(&options.insecure_registries);
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
         let resolver = Resolver { engine: self, registry: &client, pull: true, observer: &observer, cancel };
         let resolved = resolver.resolve(reference, &platform)?;
@@ -60,7 +60,7 @@ impl Engine {
         observer: Arc<dyn Observe>,
         cancel: &Cancel,
     ) -> Result<Digest, Error> {
-        let client = self.client(&options.insecure_registries)?;
+        let client = self.client(&options.insecure_registries);
         let record = self.find(&reference.to_string())?;
         let image = Image::open(&self.store, record.manifest)?;
         let pushable = self.compressed(&image, cancel)?;
