@@ -90,8 +90,9 @@ impl Engine {
         blobs.dedup_by_key(|blob| blob.digest);
         // The largest first, so that the last ones to end are short.
         blobs.sort_by_key(|blob| std::cmp::Reverse(blob.size));
-        let sent = in_parallel(&blobs, |blob| self.send_blob(blob, reference, client, observer, cancel));
-        sent?;
+        // Once one blob is refused, sending the others is of no use.
+        let stop = cancel.child();
+        in_parallel(&blobs, &stop, |blob| self.send_blob(blob, reference, client, observer, &stop))?;
         client.push_manifest(reference, image.manifest(), cancel)?;
         observer.observe(Event::Phase { what, result: Some(image.manifest().digest().to_string()) });
         Ok(())
@@ -121,8 +122,12 @@ impl Engine {
     }
 }
 
-/// Does `work` for every item, a few at once; the first error stops the rest.
-fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<(), Error> + Sync) -> Result<(), Error> {
+/// Does `work` for every item, a few at once; the first error stops the rest, by raising `stop`.
+fn in_parallel<T: Sync>(
+    items: &[T],
+    stop: &Cancel,
+    work: impl Fn(&T) -> Result<(), Error> + Sync,
+) -> Result<(), Error> {
     let next = AtomicUsize::new(0);
     let failure = Mutex::new(None);
     std::thread::scope(|scope| {
@@ -132,6 +137,7 @@ fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<(), Error> + Sy
                     if let Err(error) = work(item) {
                         next.store(items.len(), Ordering::Relaxed);
                         failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                        stop.cancel();
                         return;
                     }
                 }
