@@ -40,7 +40,7 @@ pub(super) async fn refusal(repository: &Repository, request: String, mut respon
     let source = body(&mut response, MAX_EXPLANATION_BYTES).await.ok().flatten().and_then(|bytes| said(&bytes));
     let host = repository.host().to_owned();
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-        let known = repository.has_credential().await;
+        let known = repository.has_credential();
         return Error::Denied { host, repository: repository.to_string(), known, source };
     }
     Error::Refused { host, request, status: status.as_u16(), retry_after, source }

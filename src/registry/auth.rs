@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{self, Arc};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -34,13 +34,14 @@ const CLIENT_ID: &str = "kiln";
 #[derive(Default)]
 pub(super) struct Auth {
     state: Mutex<State>,
+    /// By repository, since podman's files may tell them apart. A helper is run once for each. Beside the state, because
+    /// an error that comes up while that is locked tells whether there was a credential.
+    credentials: sync::Mutex<HashMap<String, Option<Arc<Credential>>>>,
 }
 
 #[derive(Default)]
 struct State {
     challenge: Option<Challenge>,
-    /// By repository, since podman's files may tell them apart. A helper is run once for each.
-    credentials: HashMap<String, Option<Arc<Credential>>>,
     tokens: HashMap<Scopes, Token>,
 }
 
@@ -68,7 +69,7 @@ impl Auth {
     ) -> Result<Option<HeaderValue>, Error> {
         let mut state = self.state.lock().await;
         let Some(challenge) = state.challenge.clone() else { return Ok(None) };
-        let credential = state.credential(transport, repository).await;
+        let credential = self.credential(transport, repository).await;
         let Challenge::Bearer { realm, service, scope } = challenge else {
             return Ok(credential.and_then(|credential| basic(&credential)));
         };
@@ -97,14 +98,12 @@ impl Auth {
     }
 
     /// Tells whether a credential was found for a repository.
-    pub(super) async fn has_credential(&self, repository: &str) -> bool {
-        self.state.lock().await.credentials.get(repository).is_some_and(Option::is_some)
+    pub(super) fn has_credential(&self, repository: &str) -> bool {
+        self.known().get(repository).is_some_and(Option::is_some)
     }
-}
 
-impl State {
-    async fn credential(&mut self, transport: &Transport, repository: &Repository) -> Option<Arc<Credential>> {
-        if let Some(known) = self.credentials.get(repository.path()) {
+    async fn credential(&self, transport: &Transport, repository: &Repository) -> Option<Arc<Credential>> {
+        if let Some(known) = self.known().get(repository.path()) {
             return known.clone();
         }
         let (keyring, host) = (transport.keyring.clone(), repository.host().to_owned());
@@ -112,8 +111,12 @@ impl State {
         // A helper may wait for a person, who may prefer to interrupt.
         let searched = tokio::task::spawn_blocking(move || keyring.find(&host, &path)).await;
         let found = searched.ok().flatten().map(Arc::new);
-        self.credentials.insert(repository.path().to_owned(), found.clone());
+        self.known().insert(repository.path().to_owned(), found.clone());
         found
+    }
+
+    fn known(&self) -> sync::MutexGuard<'_, HashMap<String, Option<Arc<Credential>>>> {
+        self.credentials.lock().unwrap_or_else(sync::PoisonError::into_inner)
     }
 }
 

@@ -203,8 +203,8 @@ impl Repository {
     }
 
     /// Tells whether a credential was found. None is looked for before the registry wants one.
-    pub(super) async fn has_credential(&self) -> bool {
-        self.host.auth.has_credential(&self.path).await
+    pub(super) fn has_credential(&self) -> bool {
+        self.host.auth.has_credential(&self.path)
     }
 
     /// Returns the error of a connection that broke while the answer from `url` was read.

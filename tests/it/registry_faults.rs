@@ -130,8 +130,7 @@ fn an_interrupt_is_heard_while_a_server_hangs_and_the_next_pull_resumes() {
 
 #[test]
 fn an_interrupt_is_heard_before_the_first_answer() {
-    let (server, _) =
-        server(|asked, _| asked.is("GET", "/manifests/").then(|| Reply::ok("x").end(End::SilentAfter(0))));
+    let (server, _) = server(|asked, _| asked.is("GET", "/manifests/").then(|| Reply::status(200).end(End::Silent)));
     let sandbox = Sandbox::new();
     let child = sandbox.start(&["pull", &name(&server)]);
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -461,7 +460,7 @@ fn what_a_registry_does_not_lend_is_sent() {
 #[test]
 fn an_interrupt_ends_a_push() {
     let server = FaultServer::start(|asked| match asked.method.as_str() {
-        "PUT" => Reply::ok("x").end(End::SilentAfter(0)),
+        "PUT" => Reply::status(200).end(End::Silent),
         _ => taking(asked),
     });
     let sandbox = Sandbox::new();

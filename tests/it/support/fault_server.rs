@@ -51,6 +51,8 @@ pub enum End {
     CutAfter(usize),
     /// The same, but the connection stays.
     SilentAfter(usize),
+    /// Nothing is said at all, and the connection stays.
+    Silent,
     /// Nobody says how long the body is.
     Unframed,
 }
@@ -105,7 +107,7 @@ fn serve(stream: TcpStream, log: &Mutex<Vec<Asked>>, answer: &dyn Fn(&Asked) -> 
     let reply = answer(&asked);
     // The other side may have left already.
     let _ = write(&stream, &reply, asked.method == "HEAD");
-    if let End::SilentAfter(_) = reply.end {
+    if matches!(reply.end, End::SilentAfter(_) | End::Silent) {
         let _ = (&stream).read(&mut [0]);
     }
     let _ = stream.shutdown(Shutdown::Write);
@@ -136,6 +138,9 @@ fn read(stream: &TcpStream) -> Option<Asked> {
 }
 
 fn write(mut stream: &TcpStream, reply: &Reply, head: bool) -> std::io::Result<()> {
+    if reply.end == End::Silent {
+        return Ok(());
+    }
     let mut text = format!("HTTP/1.1 {} Status\r\nConnection: close\r\n", reply.status);
     if reply.end != End::Unframed {
         text += &format!("Content-Length: {}\r\n", reply.body.len());
