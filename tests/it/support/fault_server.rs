@@ -4,7 +4,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use kiln::image::{Image, Layer};
-use kiln::oci::{Descriptor, DiffId, Digest, ImageConfig, Platform, media_type};
+use kiln::oci::{Descriptor, DiffId, Digest, Encoded, ImageConfig, Platform, media_type};
 use kiln::store::Store;
 
 /// An HTTP/1.1 server on loopback that answers as a test wants and remembers what it was asked. One request a connection.
@@ -194,6 +194,12 @@ impl Published {
         let host = Platform::host();
         let config = ImageConfig { os: host.os, architecture: host.architecture, ..ImageConfig::default() };
         let image = Image::assemble(config, &[layer]).unwrap();
+        // Not as kiln would write it: what others wrote has to stay as it is.
+        let config = [image.config().bytes(), b"\n"].concat();
+        let config = Encoded::decode("config", media_type::OCI_CONFIG, config).unwrap();
+        let mut manifest = image.manifest().value().clone();
+        manifest.config = config.descriptor().clone();
+        let image = Image::new(Encoded::encode(media_type::OCI_MANIFEST, manifest), config).unwrap();
         for document in [image.manifest().bytes(), image.config().bytes()] {
             store.put_bytes(document).unwrap();
         }
