@@ -2,7 +2,7 @@
 const MOST_EDITS: usize = 2;
 
 /// Returns the candidate that `word` was likely meant to be, comparing without case; the first of equals.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: Vec<char> = word.chars().flat_map(char::to_lowercase).take(64).collect();
     let near = candidates.into_iter().filter_map(|candidate| Some((edits(&word, candidate)?, candidate)));
     near.min_by_key(|&(edits, _)| edits).map(|(_, candidate)| candidate)

@@ -8,6 +8,9 @@ use crate::image::{self, Image};
 use crate::oci::{Descriptor, History, ImageConfig};
 use crate::store::LayerBlob;
 
+/// What BuildKit says of every item it adds, which tools look for to tell its images.
+const COMMENT: &str = "buildkit.dockerfile.v0";
+
 /// Returns the image that `plan` describes, with `layers` base first; `created` tells when a planned item's layer was
 /// made.
 pub(super) fn assemble(
@@ -25,7 +28,7 @@ pub(super) fn assemble(
         created: item.layer.and_then(&created),
         created_by: Some(item.created_by.clone()),
         author: None,
-        comment: item.comment.clone(),
+        comment: Some(COMMENT.to_owned()),
         empty_layer: item.layer.is_none(),
     }));
     times::settle(&mut config.history, first_new, epoch);

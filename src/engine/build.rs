@@ -1,18 +1,18 @@
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::assemble::assemble;
 use super::dockerfile::{self, Loaded};
 use super::record::Recorder;
-use super::resolve::{Memory, Resolver};
+use super::resolve::Resolver;
 use super::stat_cache::StatCache;
 use super::{BuildOptions, BuildResult, Engine, Error};
 use crate::context::Context;
 use crate::diagnostic::Diagnostic;
 use crate::exec::{self, Asker, Executor, Library, Setting, Stack};
-use crate::frontend::{self, Plan, PlanOptions, ResolveImage, ResolvedImage};
+use crate::frontend::{self, Plan, PlanOptions, ResolveImage, ResolvedImage, Unresolved};
 use crate::graph::{BuildGraph, NodeId};
 use crate::image::Image;
 use crate::oci::{Platform, Reference};
@@ -93,6 +93,10 @@ impl Job<'_> {
         })
     }
 
+    fn epoch(&self) -> Option<Timestamp> {
+        self.options.source_date_epoch.and_then(|second| Timestamp::from_second(second).ok())
+    }
+
     pub(super) fn observer(&self) -> Arc<dyn Observe> {
         self.observer.clone()
     }
@@ -119,6 +123,7 @@ impl Job<'_> {
         let setting = Setting {
             contexts: HashMap::from([(MAIN_CONTEXT.to_owned(), Arc::new(context))]),
             build: self.build.clone(),
+            epoch: self.epoch(),
             numbers,
             cancel: stop.clone(),
         };
@@ -143,22 +148,18 @@ impl Job<'_> {
             observer: &observer,
             cancel: self.cancel,
         };
-        let images = Images { memory: Memory { resolver, known: Mutex::default() }, failure: Mutex::default() };
-        let host = Platform::host();
+        let images = Images(resolver);
         let options = PlanOptions {
             build_args: self.options.build_args.clone(),
             target: self.options.target.clone(),
-            platform: self.options.platform.clone().unwrap_or_else(|| host.clone()),
-            build_platform: host,
+            platform: self.options.platform.clone(),
+            build_platform: Platform::host(),
             labels: self.options.labels.clone(),
             network: self.options.network,
             no_cache: self.options.no_cache,
-            epoch: self.options.source_date_epoch,
         };
-        let planned = frontend::plan(&loaded.source, &loaded.file, &options, &images);
-        planned.map_err(|found| {
-            let failure = images.failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-            failure.unwrap_or_else(|| Error::Diagnostics { file: loaded.source.clone(), found })
+        frontend::plan(&loaded.source, &loaded.file, &options, &images).map_err(|found| {
+            self.cancel.check().err().map_or(Error::Diagnostics { file: loaded.source.clone(), found }, Error::from)
         })
     }
 
@@ -199,12 +200,11 @@ impl Job<'_> {
         let stack = plan.target.map(|target| solved.outputs[&target].stack().clone()).unwrap_or_default();
         let times: BTreeMap<NodeId, Option<Timestamp>> =
             solved.outputs.iter().map(|(id, output)| (*id, output.created())).collect();
-        let epoch = self.options.source_date_epoch.and_then(|second| Timestamp::from_second(second).ok());
         let observer = self.observer();
         let asker = Asker { step: None, observer: &observer, cancel: self.cancel };
         library.fetch(&stack, asker)?;
         let created = |node: NodeId| times.get(&node).copied().flatten();
-        let image = assemble(plan, library, stack.layers(), created, epoch, asker)?;
+        let image = assemble(plan, library, stack.layers(), created, self.epoch(), asker)?;
         Ok(Built { image, library: library.clone(), stack, cached: solved.cached, executed: solved.executed })
     }
 
@@ -230,25 +230,26 @@ impl Job<'_> {
     }
 }
 
-/// Resolves images for the front end, and keeps the first failure, which says more than a diagnostic can.
-struct Images<'a> {
-    memory: Memory<'a>,
-    failure: Mutex<Option<Error>>,
-}
+/// Resolves images for the front end.
+struct Images<'a>(Resolver<'a>);
 
 impl ResolveImage for Images<'_> {
-    fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, String> {
-        match self.memory.resolve(reference, platform) {
+    fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, Unresolved> {
+        match self.0.resolve(reference, platform) {
             Ok(resolved) => Ok(ResolvedImage {
                 reference: reference.clone(),
                 manifest: resolved.manifest().digest(),
                 config: resolved.config().value().clone(),
             }),
-            Err(error) => {
-                let text = error.to_string();
-                self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
-                Err(text)
-            }
+            Err(error) => Err(Unresolved { message: with_causes(&error), help: None }),
         }
     }
+}
+
+/// Returns an error and what led to it, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.dedup();
+    texts.join(": ")
 }

@@ -1,5 +1,4 @@
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::{Engine, Error};
 use crate::image::Image;
@@ -90,23 +89,4 @@ fn no_platform(index: &Encoded<Index>, reference: &Reference, platform: &Platfor
     offered.sort();
     offered.dedup();
     Error::NoPlatform { reference: reference.clone(), platform: platform.clone(), offered: offered.join(", ") }
-}
-
-/// Remembers what one build resolved, so that a name means the same image in all its stages.
-pub(super) struct Memory<'a> {
-    pub(super) resolver: Resolver<'a>,
-    pub(super) known: Mutex<HashMap<(Reference, Platform), Arc<Image>>>,
-}
-
-impl Memory<'_> {
-    pub(super) fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<Arc<Image>, Error> {
-        let key = (reference.clone(), platform.clone());
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = known.get(&key) {
-            return Ok(found.clone());
-        }
-        let resolved = Arc::new(self.resolver.resolve(reference, platform)?);
-        known.insert(key, resolved.clone());
-        Ok(resolved)
-    }
 }

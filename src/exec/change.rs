@@ -1,6 +1,6 @@
 use std::io;
 
-use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use super::file::{self, Content, Selection, Source};
 use super::library::Asker;
@@ -28,11 +28,19 @@ impl Executor {
         let base = base(work, op);
         let trees = self.trees(work, op)?;
         let selection = file::select(op, &sources(work, &trees))?;
-        let recipe = recipe(&work.node.op, base.chain_id()?, selection.recipe());
+        let recipe = recipe(&work.node.op, base.chain_id()?, self.reads(&selection));
         Ok(match self.look_up(work, &base, &recipe)? {
             Some(output) => Lookup::Hit(output),
             None => Lookup::Miss(Ticket::Change(Box::new(Change { selection, recipe }))),
         })
+    }
+
+    /// Returns what a change depends on besides its op and base.
+    fn reads(&self, selection: &Selection) -> Value {
+        match self.setting.epoch {
+            Some(epoch) => json!({ "files": selection.recipe(), "epoch": epoch.as_second() }),
+            None => selection.recipe(),
+        }
     }
 
     /// Writes a change as a layer.
@@ -42,9 +50,9 @@ impl Executor {
         let view = self.library.view(&base, asker)?;
         let content = reader(self, &base, asker);
         let trees = self.trees(work, op)?;
-        let created = Timestamp::now();
+        let created = super::now();
         let options = file::WriteOptions {
-            now: Mtime { seconds: created.as_second(), nanoseconds: 0 },
+            now: Mtime { seconds: self.setting.epoch.unwrap_or(created).as_second(), nanoseconds: 0 },
             scratch: self.library.store().root().join("ingest"),
             cancel: work.cancel.clone(),
         };

@@ -68,6 +68,8 @@ pub struct Setting {
     pub contexts: HashMap<String, Arc<Context>>,
     /// The build's record, whose log directory takes what the steps write.
     pub build: BuildId,
+    /// The time of directories that steps make, where one was asked for (`SOURCE_DATE_EPOCH`).
+    pub epoch: Option<Timestamp>,
     /// Number of each step in that record, from 1.
     pub numbers: BTreeMap<NodeId, usize>,
     /// Stops the build, including what is done behind it.
@@ -118,6 +120,11 @@ impl Execute for Executor {
             _ => unreachable!("a look-up leaves a ticket of its own op, and sources and merges always hit"),
         }
     }
+}
+
+/// Returns the time, as exactly as the cache keeps it: an image from the cache must not differ from the first one.
+fn now() -> Timestamp {
+    Timestamp::from_microsecond(Timestamp::now().as_microsecond()).expect("less exact, not out of range")
 }
 
 /// Stacks the own layer of every further input on the first.

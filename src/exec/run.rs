@@ -13,7 +13,7 @@ use super::stack::{Layer, Stack};
 use super::{Error, Executor, Output, Tree};
 use crate::cache::{Cache, Recipe};
 use crate::graph::{self, MountKind, Op};
-use crate::layer::{self, DiffOptions, OverlayXattrs, TreeKind, Writer};
+use crate::layer::{self, OverlayXattrs, TreeKind, Writer};
 use crate::oci::DiffId;
 use crate::runtime::{self, ContainerSpec, DEFAULT_HOSTNAME, Exit, Mount, Network, RootMount};
 use crate::snapshot::{Active, View};
@@ -63,7 +63,7 @@ impl Executor {
         let root = root(work, run);
         let active = Arc::new(self.library.writable(&root, Asker::of(work))?);
         self.process(work, run, &active)?;
-        let created = Timestamp::now();
+        let created = super::now();
         let tree = matches!(active.view(), View::Overlay { .. }).then(|| active.tree());
         let (layer, keeper) = Layer::pending(tree);
         let finish = Finish {
@@ -127,10 +127,10 @@ impl Finish {
         match active.view() {
             View::Overlay { upper, xattrs, .. } => {
                 let kind = TreeKind::Upper(*xattrs);
-                layer::diff(upper, kind, &before, &mut writer, &DiffOptions::default())?;
+                layer::diff(upper, kind, &before, &mut writer)?;
             }
             View::Whole { path } => {
-                layer::diff(path, TreeKind::Whole, &before, &mut writer, &DiffOptions::default())?;
+                layer::diff(path, TreeKind::Whole, &before, &mut writer)?;
             }
         }
         let (Stoppable { inner: ingest, .. }, finished) = writer.finish()?;

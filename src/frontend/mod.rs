@@ -1,45 +1,139 @@
-//! (stand-in)
-#![allow(missing_docs, clippy::all, unused)]
-use crate::diagnostic::{self, Diagnostic};
-use crate::dockerfile::instruction;
-use crate::graph::*;
-use crate::oci::*;
+//! Instructions, build arguments and platform into a build graph and an image config.
+//!
+//! ```text
+//!  instruction::Dockerfile ─▶ which stages the target needs ─▶ images resolved, all at once
+//!      └▶ stage by stage, instruction by instruction: words expanded, ops added, config and history grown ─▶ Plan
+//! ```
+//!
+//! Planning reads no file and runs nothing; what it must know about images it asks a [`ResolveImage`].
+
+mod copy;
+mod environment;
+mod expand;
+mod history;
+mod ports;
+mod run;
+mod signal;
+mod stage;
+mod stages;
+mod titles;
+
 use std::collections::BTreeMap;
-pub trait ResolveImage {
-    fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, String>;
+
+use crate::diagnostic::{Diagnostic, Source};
+use crate::dockerfile::instruction;
+use crate::graph::{BuildGraph, Network, NodeId};
+use crate::oci::{Digest, ImageConfig, Platform, Reference};
+
+use stages::Planner;
+
+/// Finds images by their names.
+pub trait ResolveImage: Sync {
+    /// Returns the image that `reference` means for `platform`. Called for several images at once.
+    ///
+    /// # Errors
+    /// Why there is none, in words for the user.
+    fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, Unresolved>;
 }
+
+/// An image as planning needs it.
+#[derive(Debug, Clone)]
 pub struct ResolvedImage {
+    /// Where its blobs are.
     pub reference: Reference,
+    /// Digest of the platform's manifest.
     pub manifest: Digest,
+    /// Its config.
     pub config: ImageConfig,
 }
+
+/// Why an image was not found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Unresolved {
+    /// The whole cause.
+    pub message: String,
+    /// What would likely mend it.
+    pub help: Option<String>,
+}
+
+/// What a plan depends on besides the text.
+#[derive(Debug, Clone)]
 pub struct PlanOptions {
+    /// Values of ARG instructions.
     pub build_args: BTreeMap<String, String>,
+    /// The stage to build; none is the last.
     pub target: Option<String>,
-    pub platform: Platform,
+    /// The platform asked for; none is `build_platform`, or whatever platform the base image has.
+    pub platform: Option<Platform>,
+    /// The platform of this machine.
     pub build_platform: Platform,
+    /// Labels set last.
     pub labels: BTreeMap<String, String>,
+    /// What RUN reaches where it does not say so itself; none is the host's network.
     pub network: Option<Network>,
+    /// Whether cached results are ignored.
     pub no_cache: bool,
-    pub epoch: Option<i64>,
 }
+
+/// What to do, and what the image will say about itself.
+#[derive(Debug, Clone)]
 pub struct Plan {
+    /// The work.
     pub graph: BuildGraph,
+    /// The node whose tree is the image's; none for an image without layers.
     pub target: Option<NodeId>,
+    /// The config, with the history and the layers of the base image only.
     pub config: ImageConfig,
+    /// What this build adds to the history.
     pub history: Vec<PlannedHistory>,
+    /// What does not forbid a build.
     pub warnings: Vec<Diagnostic>,
 }
+
+/// An item of the history (image-spec, "Image Configuration") whose time is not known yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedHistory {
+    /// The instruction, as BuildKit writes it.
     pub created_by: String,
+    /// The node that makes its layer; none where there is no layer.
     pub layer: Option<NodeId>,
-    pub comment: Option<String>,
 }
+
+/// Plans the build of a Dockerfile.
+///
+/// # Errors
+/// Everything that forbids the build in the stages the target needs, in the order of its places.
 pub fn plan(
-    _: &diagnostic::Source,
-    _: &instruction::Dockerfile,
-    _: &PlanOptions,
-    _: &dyn ResolveImage,
+    source: &Source,
+    file: &instruction::Dockerfile,
+    options: &PlanOptions,
+    images: &dyn ResolveImage,
 ) -> Result<Plan, Vec<Diagnostic>> {
-    unimplemented!()
+    Planner::new(source, file, options, images).plan()
 }
+
+/// Builds up a list of what is wrong; any one of them is also an error of its own.
+#[derive(Debug, Default)]
+struct Problems(Vec<Diagnostic>);
+
+impl From<Diagnostic> for Problems {
+    fn from(problem: Diagnostic) -> Problems {
+        Problems(vec![problem])
+    }
+}
+
+/// Returns all values, or all that is wrong.
+fn all<T>(results: impl IntoIterator<Item = Result<T, Problems>>) -> Result<Vec<T>, Problems> {
+    let (mut values, mut problems) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(value) => values.push(value),
+            Err(found) => problems.extend(found.0),
+        }
+    }
+    if problems.is_empty() { Ok(values) } else { Err(Problems(problems)) }
+}
+
+#[cfg(test)]
+mod tests;

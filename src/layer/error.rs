@@ -126,10 +126,3 @@ pub enum Error {
         path: PathBuf,
     },
 }
-
-impl Error {
-    /// Returns the error for a read that failed inside an archive, where an early end is a finding of its own.
-    pub(super) fn reading(source: io::Error, offset: u64) -> Error {
-        if source.kind() == io::ErrorKind::UnexpectedEof { Error::Truncated { offset } } else { Error::Read(source) }
-    }
-}

@@ -29,7 +29,7 @@ mod writer;
 
 pub use archive::{Limits, read};
 pub use compression::{Compression, Compressor, decompress};
-pub use diff::{DiffOptions, TreeKind, diff};
+pub use diff::{TreeKind, diff};
 pub use entry::{Entry, EntryPath, Kind, Metadata, Mtime};
 pub use error::Error;
 pub use index::Index;
@@ -38,3 +38,6 @@ pub use tree::{OverlayXattrs, Ownership, TreeForm, TreeOptions};
 pub use unpack::{materialize, unpack};
 pub use view::{FileId, Node, View, Walk};
 pub use writer::{Content, Finished, Slice, Writer};
+
+#[cfg(test)]
+mod tests;

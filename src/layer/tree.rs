@@ -20,6 +20,17 @@ pub enum OverlayXattrs {
     User,
 }
 
+impl OverlayXattrs {
+    /// Returns the full name of one of overlayfs' own attributes.
+    pub fn own(self, name: &str) -> Vec<u8> {
+        let prefix = match self {
+            OverlayXattrs::Trusted => "trusted.overlay.",
+            OverlayXattrs::User => "user.overlay.",
+        };
+        [prefix, name].concat().into_bytes()
+    }
+}
+
 /// What to do when the kernel denies an owner or another attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Ownership {

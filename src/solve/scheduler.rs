@@ -137,7 +137,9 @@ impl<E: Execute> Walk<'_, E> {
     /// Works on ready nodes until there will be no more.
     fn work(&self) {
         while let Some((id, inputs)) = self.next() {
+            let guard = StopOnPanic(self);
             let ended = self.one(id, inputs);
+            std::mem::forget(guard);
             let mut state = self.lock();
             state.running -= 1;
             match ended {
@@ -218,6 +220,17 @@ impl<E: Execute> Walk<'_, E> {
     }
 }
 
+/// Ends the walk if a step panics: the other workers would wait for its result for ever.
+struct StopOnPanic<'w, 'a, E: Execute>(&'w Walk<'a, E>);
+
+impl<E: Execute> Drop for StopOnPanic<'_, '_, E> {
+    fn drop(&mut self) {
+        self.0.stop.cancel();
+        self.0.lock().running -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
@@ -235,6 +248,7 @@ mod tests {
         order: Mutex<Vec<String>>,
         known: &'a [&'a str],
         failing: &'a [&'a str],
+        panicking: Option<&'a str>,
         meet: Option<(Barrier, &'a [&'a str])>,
         most: AtomicUsize,
         now: AtomicUsize,
@@ -246,6 +260,7 @@ mod tests {
                 order: Mutex::default(),
                 known: &[],
                 failing: &[],
+                panicking: None,
                 meet: None,
                 most: AtomicUsize::new(0),
                 now: AtomicUsize::new(0),
@@ -265,6 +280,7 @@ mod tests {
 
         fn execute(&self, work: &Work<'_, String>, (): ()) -> Result<String, NoResult> {
             let title = work.node.step.title.clone();
+            assert_ne!(self.panicking, Some(title.as_str()), "as the test wants");
             self.most.fetch_max(self.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             if let Some((barrier, who)) = &self.meet
                 && who.contains(&title.as_str())
@@ -340,6 +356,14 @@ mod tests {
         let failure = solve(&graph, &[target], &recorder, &settings(1)).unwrap_err();
         assert!(matches!(failure, Failure::Step(NodeId(1), NoResult)));
         assert_eq!(*recorder.order.lock().unwrap(), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_panic_ends_the_walk() {
+        let (graph, target) = diamond();
+        let recorder = Recorder { panicking: Some("b"), ..Recorder::new() };
+        let walk = std::panic::AssertUnwindSafe(|| solve(&graph, &[target], &recorder, &settings(3)));
+        assert!(std::panic::catch_unwind(walk).is_err());
     }
 
     #[test]

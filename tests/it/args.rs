@@ -23,8 +23,9 @@ fn an_argument_before_from_is_seen_after_it_only_when_declared() {
 }
 
 #[test]
-fn env_wins_over_arg() {
-    assert_eq!(labels("FROM scratch\nENV A=env\nARG A=arg\nLABEL a=$A\n", &["--build-arg", "A=line"]), "a=env");
+fn the_later_of_env_and_arg_wins() {
+    assert_eq!(labels("FROM scratch\nENV A=env\nARG A=arg\nLABEL a=$A\n", &["--build-arg", "A=line"]), "a=line");
+    assert_eq!(labels("FROM scratch\nARG A=arg\nENV A=env\nLABEL a=$A\n", &["--build-arg", "A=line"]), "a=env");
 }
 
 #[test]

@@ -1,0 +1,218 @@
+use super::expand::Expander;
+use super::{Problems, all};
+use crate::diagnostic::{Diagnostic, Span};
+use crate::dockerfile::instruction::{self, CopyFlags, InlineFile, Word};
+use crate::graph::{Add, CopyOptions, CopySource, FileAction, Input, Mode, Owner};
+
+/// A COPY or ADD with its words expanded.
+pub(super) struct Copying {
+    sources: Vec<String>,
+    inline: Vec<(String, String)>,
+    destination: String,
+    chown: Option<String>,
+    chmod: Option<(String, Mode)>,
+    add: Add,
+    name: &'static str,
+}
+
+impl Copying {
+    pub(super) fn copy(copy: &instruction::Copy, span: Span, expander: Expander<'_>) -> Result<Copying, Problems> {
+        if copy.parents {
+            return Err(not_yet("`COPY --parents`", span).into());
+        }
+        let parts = Parts { sources: &copy.sources, inline: &copy.inline, destination: &copy.destination };
+        let copying = Copying::new("COPY", &parts, &copy.flags, Add::Copy, span, expander)?;
+        for (source, word) in copying.sources.iter().zip(&copy.sources) {
+            if let Some(kind) = Remote::of(source) {
+                let what = match kind {
+                    Remote::Url => "a URL",
+                    Remote::Git => "a git ref",
+                };
+                let message = format!("source can't be {what} for COPY");
+                let problem = Diagnostic::error("remote-source", message, word.span);
+                return Err(problem.with_label("not a path in the context").with_help("ADD fetches files").into());
+            }
+        }
+        Ok(copying)
+    }
+
+    pub(super) fn add(add: &instruction::Add, span: Span, expander: Expander<'_>) -> Result<Copying, Problems> {
+        let parts = Parts { sources: &add.sources, inline: &add.inline, destination: &add.destination };
+        let archives = if add.unpack == Some(false) { Add::Copy } else { Add::Unpack };
+        let copying = Copying::new("ADD", &parts, &add.flags, archives, span, expander)?;
+        let remote = |(source, word): (&String, &Word)| Remote::of(source).map(|_| word.span);
+        if let Some(span) = copying.sources.iter().zip(&add.sources).find_map(remote) {
+            return Err(not_yet("ADD of a URL or a git repository", span).into());
+        }
+        if let Some(checksum) = &add.checksum {
+            let message = "checksum requires HTTP(S) or Git sources";
+            return Err(Diagnostic::error("checksum-of-local", message, checksum.span).into());
+        }
+        Ok(copying)
+    }
+
+    fn new(
+        name: &'static str,
+        parts: &Parts<'_>,
+        flags: &CopyFlags,
+        add: Add,
+        span: Span,
+        expander: Expander<'_>,
+    ) -> Result<Copying, Problems> {
+        if flags.link {
+            return Err(not_yet(&format!("`{name} --link`"), span).into());
+        }
+        if let Some(exclude) = flags.exclude.first() {
+            return Err(not_yet(&format!("`{name} --exclude`"), exclude.span).into());
+        }
+        let sources = all(parts.sources.iter().map(|word| expander.word(word)))?;
+        let inline = all(parts.inline.iter().map(|file| Ok((file.name.clone(), expander.body(file)?))))?;
+        let optional = |word: &Option<Word>| word.as_ref().map(|word| expander.word(word)).transpose();
+        let chmod = match (optional(&flags.chmod)?, &flags.chmod) {
+            (Some(text), Some(word)) if !text.is_empty() => Some((text.clone(), mode(&text, word.span)?)),
+            _ => None,
+        };
+        let chown = optional(&flags.chown)?.filter(|owner| !owner.is_empty());
+        Ok(Copying { sources, inline, destination: expander.word(parts.destination)?, chown, chmod, add, name })
+    }
+
+    /// Returns the changes to make, in order, with sources from `from`.
+    pub(super) fn actions(&self, from: Input, working_directory: &str) -> Vec<FileAction> {
+        let options = CopyOptions {
+            owner: self.chown.clone().map(|text| Owner { text }),
+            mode: self.chmod.as_ref().map(|(_, mode)| mode.clone()),
+            add: self.add,
+        };
+        let path = |path: &String| CopySource::Path { from, path: path.clone() };
+        let inline = |(name, data): &(String, String)| CopySource::Inline { name: name.clone(), data: data.clone() };
+        let destination = destination(working_directory, &self.destination);
+        let action = |source| FileAction::Copy { source, destination: destination.clone(), options: options.clone() };
+        self.sources.iter().map(path).chain(self.inline.iter().map(inline)).map(action).collect()
+    }
+
+    /// Tells whether anything is read from elsewhere.
+    pub(super) fn reads(&self) -> bool {
+        !self.sources.is_empty()
+    }
+
+    /// Returns what the history calls it.
+    pub(super) fn created_by(&self) -> String {
+        let mut text = self.name.to_owned();
+        let flags = [("chown", self.chown.as_ref()), ("chmod", self.chmod.as_ref().map(|(text, _)| text))];
+        for (flag, value) in flags {
+            text.extend(value.map(|value| format!(" --{flag}={value}")));
+        }
+        text.extend(self.sources.iter().map(|source| format!(" {source}")));
+        text.extend(self.inline.iter().map(|(name, _)| format!(" <<{name}")));
+        format!("{text} {} # buildkit", self.destination)
+    }
+}
+
+struct Parts<'a> {
+    sources: &'a [Word],
+    inline: &'a [InlineFile],
+    destination: &'a Word,
+}
+
+fn mode(text: &str, span: Span) -> Result<Mode, Problems> {
+    Mode::parse(text).map_err(|error| Diagnostic::error("invalid-chmod", error.to_string(), span).into())
+}
+
+/// Joins a destination to the working directory; a slash at its end says that it is a directory (section 9.3).
+fn destination(working_directory: &str, destination: &str) -> String {
+    let is_directory = matches!(destination, "" | ".") || destination.ends_with('/') || destination.ends_with("/.");
+    let path = absolute(working_directory, destination);
+    if is_directory && path != "/" { path + "/" } else { path }
+}
+
+/// Joins `path` to `base` and cleans the result lexically, as Go's `path.Clean` does.
+pub(super) fn absolute(base: &str, path: &str) -> String {
+    let base = if path.starts_with('/') { "" } else { base };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in base.split('/').chain(path.split('/')) {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+/// A source that is no file here (section 9.9).
+enum Remote {
+    Url,
+    Git,
+}
+
+impl Remote {
+    fn of(source: &str) -> Option<Remote> {
+        let is_http = ["http://", "https://"].iter().any(|scheme| source.starts_with(scheme));
+        let repository = source.split(['#', '?']).next().unwrap_or_default();
+        let by_user = || {
+            let (user, rest) = source.split_once('@')?;
+            let is_user =
+                !user.is_empty() && user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+            let (host, path) = rest.split_once(':')?;
+            Some(is_user && !host.is_empty() && !host.contains('/') && !path.is_empty())
+        };
+        match is_http {
+            true if repository.ends_with(".git") => Some(Remote::Git),
+            true => Some(Remote::Url),
+            false if source.starts_with("git://") || source.starts_with("ssh://") => Some(Remote::Git),
+            false if by_user() == Some(true) => Some(Remote::Git),
+            false => None,
+        }
+    }
+}
+
+/// Returns the answer to what the language has and kiln cannot build yet.
+pub(super) fn not_yet(what: &str, span: Span) -> Diagnostic {
+    Diagnostic::error("not-supported-yet", format!("{what} is not supported yet"), span)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destinations_are_absolute_and_keep_saying_that_they_are_directories() {
+        for (text, expected) in [
+            ("", "/w/"),
+            (".", "/w/"),
+            ("a", "/w/a"),
+            ("a/", "/w/a/"),
+            ("a/.", "/w/a/"),
+            ("./a/../b", "/w/b"),
+            ("/", "/"),
+            ("/a//b/", "/a/b/"),
+            ("../../x", "/x"),
+        ] {
+            assert_eq!(destination("/w", text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn remote_sources_are_known_by_their_form() {
+        let kind = |source| match Remote::of(source) {
+            None => "path",
+            Some(Remote::Url) => "url",
+            Some(Remote::Git) => "git",
+        };
+        for (source, expected) in [
+            ("a", "path"),
+            ("./git@x:y", "path"),
+            ("a@b", "path"),
+            ("github.com/x/y", "path"),
+            ("https://x.example/a.tar", "url"),
+            ("http://x.example/a.git#main:d", "git"),
+            ("git@x.example:y", "git"),
+            ("git://x.example/y", "git"),
+            ("ssh://me@x.example/y", "git"),
+        ] {
+            assert_eq!(kind(source), expected, "{source}");
+        }
+    }
+}

@@ -1,0 +1,495 @@
+use std::rc::Rc;
+
+use super::copy::{Copying, absolute};
+use super::environment::Environment;
+use super::expand::Expander;
+use super::run::{self, Around, argv, working_directory};
+use super::stages::{Base, Planner, name};
+use super::titles::{self, Titles};
+use super::{PlannedHistory, Problems, ResolvedImage, all, history, ports, signal};
+use crate::diagnostic::{Diagnostic, Source, Span};
+use crate::dockerfile::instruction::{self, Add, Arg, Command, Copy, Instruction, Pair, Run, Step, Word};
+use crate::dockerfile::parse_trigger;
+use crate::graph::{self, FileAction, Input, NodeId, Op, Owner};
+use crate::oci::{Empty, Healthcheck, ImageConfig, Platform, Reference};
+
+/// What a stage has come to: all that a stage built on it inherits.
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    /// Its tree; none is an empty one.
+    pub(super) root: Option<NodeId>,
+    pub(super) config: ImageConfig,
+    pub(super) history: Vec<PlannedHistory>,
+    /// What words and processes see: ARG and ENV together.
+    environment: Environment,
+    platform: Platform,
+}
+
+impl State {
+    fn scratch(platform: &Platform) -> State {
+        let mut config = ImageConfig {
+            architecture: platform.architecture.clone(),
+            os: platform.os.clone(),
+            os_version: platform.os_version.clone(),
+            variant: platform.variant.clone(),
+            ..ImageConfig::default()
+        };
+        config.config.working_dir = "/".to_owned();
+        State::new(None, config, platform.clone())
+    }
+
+    fn new(root: Option<NodeId>, mut config: ImageConfig, platform: Platform) -> State {
+        let environment = Environment::of_config(&config.config.env).with_path();
+        config.config.env = environment.to_config();
+        config.created = None;
+        State { root, config, history: Vec::new(), environment, platform }
+    }
+}
+
+/// A stage as it grows, instruction by instruction.
+pub(super) struct Stage<'p, 'a> {
+    planner: &'p mut Planner<'a>,
+    index: usize,
+    state: State,
+    titles: Titles,
+    /// Names that ARG declared in this stage, in order.
+    arguments: Vec<String>,
+    /// Whether this stage has a CMD of its own already.
+    has_command: bool,
+    /// Where the current instruction stands.
+    origin: (Source, Span),
+    /// Its title; for a step that makes a node.
+    title: String,
+}
+
+impl<'p, 'a> Stage<'p, 'a> {
+    /// Plans a stage whose needs are planned; nothing where it cannot be, which is reported.
+    pub(super) fn plan(planner: &'p mut Planner<'a>, index: usize) -> Option<State> {
+        let stage = &planner.file.stages[index];
+        let ground = Ground::find(planner, index)?;
+        let triggers = planner.report(triggers_of(ground.triggers(), stage.base.span))?;
+        let steps = triggers.iter().map(|(_, step)| step).chain(&stage.steps);
+        let count = steps.filter(|step| titles::is_step(&step.instruction)).count();
+        let is_pulled = matches!(ground, Ground::Image(_));
+        let mut titles = Titles::new(title_of(planner.file, index), is_pulled, count);
+        let mut state = match ground {
+            Ground::State(state) => state,
+            Ground::Image(base) => base.state(planner, stage, &mut titles),
+        };
+        state.config.config.on_build.clear();
+        let origin = (planner.source.clone(), stage.span);
+        let mut stage = Stage {
+            planner,
+            index,
+            state,
+            titles,
+            arguments: Vec::new(),
+            has_command: false,
+            origin,
+            title: String::new(),
+        };
+        stage.fire(&triggers);
+        stage.follow();
+        Some(stage.state)
+    }
+
+    /// Does what the base image asks every image built on it to do (semantics reference, section 11.12).
+    fn fire(&mut self, triggers: &[(Source, Step)]) {
+        for (source, step) in triggers {
+            let before = self.planner.problems.len();
+            self.origin = (source.clone(), step.span);
+            self.instruct(step, "ONBUILD ");
+            // What is wrong stands in another text than the one that is shown.
+            let span = self.planner.file.stages[self.index].base.span;
+            for problem in &mut self.planner.problems[before..] {
+                problem.labels = vec![(span, format!("in its trigger `ONBUILD {}`", step.text))];
+            }
+        }
+    }
+
+    fn follow(&mut self) {
+        let steps = &self.planner.file.stages[self.index].steps;
+        for step in steps {
+            self.origin = (self.planner.source.clone(), step.span);
+            self.instruct(step, "");
+        }
+    }
+
+    fn instruct(&mut self, step: &Step, prefix: &str) {
+        if titles::is_step(&step.instruction) {
+            self.title = self.titles.next(&format!("{prefix}{}", titles::text(step)));
+        }
+        let done = self.instruction(&step.instruction);
+        self.planner.report(done);
+    }
+
+    fn instruction(&mut self, instruction: &Instruction) -> Result<(), Problems> {
+        match instruction {
+            Instruction::Arg(arg) => self.arg(arg),
+            Instruction::Env(pairs) => self.env(pairs),
+            Instruction::Label(pairs) => self.label(pairs),
+            Instruction::Run(run) => self.run(run),
+            Instruction::Copy(copy) => self.copy(copy),
+            Instruction::Add(add) => self.add(add),
+            Instruction::Workdir(path) => self.workdir(path),
+            Instruction::User(user) => self.user(user),
+            Instruction::Cmd(command) => self.cmd(command),
+            Instruction::Entrypoint(command) => self.entrypoint(command),
+            Instruction::Expose(words) => self.expose(words),
+            Instruction::Volume(words) => self.volume(words),
+            Instruction::StopSignal(signal) => self.stop_signal(signal),
+            Instruction::Healthcheck(check) => self.healthcheck(check),
+            Instruction::Shell(shell) => self.shell(shell),
+            Instruction::Onbuild(trigger) => {
+                self.state.config.config.on_build.push(trigger.value.clone());
+                Ok(())
+            }
+            Instruction::Maintainer(author) => {
+                self.state.config.author = Some(author.value.clone());
+                self.note(format!("MAINTAINER {}", author.value))
+            }
+        }
+    }
+
+    fn expander(&self) -> Expander<'_> {
+        Expander { escape: self.planner.file.escape, environment: &self.state.environment }
+    }
+
+    /// Adds an item without a layer to the history.
+    fn note(&mut self, created_by: String) -> Result<(), Problems> {
+        self.state.history.push(PlannedHistory { created_by, layer: None });
+        Ok(())
+    }
+
+    /// Adds a node over the root, which becomes the new root, and its item to the history.
+    fn grow(&mut self, op: Op, others: Vec<NodeId>, created_by: String) -> Result<(), Problems> {
+        let inputs = self.state.root.into_iter().chain(others).collect();
+        let node = self.planner.add(op, inputs, self.title.clone(), Some(self.origin.clone()));
+        self.state.root = Some(node);
+        self.state.history.push(PlannedHistory { created_by, layer: Some(node) });
+        Ok(())
+    }
+
+    fn arg(&mut self, arg: &Arg) -> Result<(), Problems> {
+        let mut created_by = "ARG".to_owned();
+        for declaration in &arg.declarations {
+            let name = &declaration.name.value;
+            let given = self.planner.options.build_args.get(name).cloned();
+            let value = match (given, &declaration.default) {
+                (Some(given), _) => Some(given),
+                (None, Some(default)) => Some(self.expander().word(default)?),
+                (None, None) => self.planner.global.get(name).map(str::to_owned),
+            };
+            if !self.arguments.contains(name) {
+                self.arguments.push(name.clone());
+            }
+            created_by += &format!(" {name}");
+            if let Some(value) = value {
+                created_by += &format!("={value}");
+                self.state.environment.set(name, &value);
+            }
+        }
+        self.note(created_by)
+    }
+
+    fn pairs(&self, instruction: &str, pairs: &[Pair]) -> Result<Vec<(String, String)>, Problems> {
+        let expander = self.expander();
+        all(pairs.iter().map(|pair| {
+            let (key, value) = (expander.word(&pair.key)?, expander.word(&pair.value)?);
+            if key.is_empty() {
+                let message = format!("{instruction} names can not be blank");
+                return Err(Diagnostic::error("blank-name", message, pair.key.span).into());
+            }
+            Ok((key, value))
+        }))
+    }
+
+    fn env(&mut self, pairs: &[Pair]) -> Result<(), Problems> {
+        let pairs = self.pairs("ENV", pairs)?;
+        let mut config = Environment::of_config(&self.state.config.config.env);
+        for (name, value) in &pairs {
+            self.state.environment.set(name, value);
+            config.set(name, value);
+        }
+        self.state.config.config.env = config.to_config();
+        self.note(format!("ENV {}", joined(&pairs)))
+    }
+
+    fn label(&mut self, pairs: &[Pair]) -> Result<(), Problems> {
+        let pairs = self.pairs("LABEL", pairs)?;
+        let created_by = format!("LABEL {}", joined(&pairs));
+        self.state.config.config.labels.extend(pairs);
+        self.note(created_by)
+    }
+
+    fn run(&mut self, run: &Run) -> Result<(), Problems> {
+        let around = Around {
+            config: &self.state.config.config,
+            environment: &self.state.environment,
+            platform: &self.state.platform,
+            options: self.planner.options,
+            has_root: self.state.root.is_some(),
+        };
+        let op = run::run(run, &around)?;
+        let created_by = self.ran(&op.argv);
+        self.grow(Op::Run(op), Vec::new(), created_by)
+    }
+
+    /// Returns what the history calls a process: its arguments after those of the build.
+    fn ran(&self, argv: &[String]) -> String {
+        let mut words = vec!["RUN".to_owned()];
+        if !self.arguments.is_empty() {
+            words.push(format!("|{}", self.arguments.len()));
+            let value = |name: &String| self.state.environment.get(name).unwrap_or_default();
+            words.extend(self.arguments.iter().map(|name| format!("{name}={}", value(name))));
+        }
+        words.extend_from_slice(argv);
+        words.join(" ") + " # buildkit"
+    }
+
+    fn copy(&mut self, copy: &Copy) -> Result<(), Problems> {
+        let copying = Copying::copy(copy, self.origin.1, self.expander())?;
+        let from = match &copy.from {
+            None => None,
+            Some(from) => {
+                let platform = self.state.platform.clone();
+                let tree = self.planner.tree_of(self.index, from, &platform);
+                match tree.map_err(|problems| suggest(self.planner, self.index, &from.value, problems))? {
+                    Some(tree) => Some(tree),
+                    // The other stage cannot be planned, which has been reported.
+                    None => return Ok(()),
+                }
+            }
+        };
+        self.file(&copying, from)
+    }
+
+    fn add(&mut self, add: &Add) -> Result<(), Problems> {
+        let copying = Copying::add(add, self.origin.1, self.expander())?;
+        self.file(&copying, None)
+    }
+
+    /// Copies from a tree, or from the context.
+    fn file(&mut self, copying: &Copying, from: Option<NodeId>) -> Result<(), Problems> {
+        let sources = if copying.reads() { vec![from.unwrap_or_else(|| self.planner.context())] } else { Vec::new() };
+        let base = self.state.root.map(|_| Input(0));
+        let from = Input(u32::from(base.is_some()));
+        let actions = copying.actions(from, &working_directory(&self.state.config.config));
+        self.grow(Op::File(graph::File { base, actions }), sources, copying.created_by())
+    }
+
+    fn workdir(&mut self, word: &Word) -> Result<(), Problems> {
+        let path = self.expander().word(word)?;
+        let path = absolute(&working_directory(&self.state.config.config), &path);
+        self.state.config.config.working_dir.clone_from(&path);
+        let created_by = format!("WORKDIR {path}");
+        if path == "/" {
+            return self.note(created_by);
+        }
+        let user = &self.state.config.config.user;
+        let owner = (!user.is_empty()).then(|| Owner { text: user.clone() });
+        let action = FileAction::MakeDirectory { path, owner };
+        let file = graph::File { base: self.state.root.map(|_| Input(0)), actions: vec![action] };
+        self.grow(Op::File(file), Vec::new(), created_by)
+    }
+
+    fn user(&mut self, word: &Word) -> Result<(), Problems> {
+        let user = self.expander().word(word)?;
+        self.state.config.config.user.clone_from(&user);
+        self.note(format!("USER {user}"))
+    }
+
+    fn argv(&self, command: &Command) -> Vec<String> {
+        argv(command, self.state.config.config.shell.as_deref())
+    }
+
+    fn cmd(&mut self, command: &Command) -> Result<(), Problems> {
+        let argv = self.argv(command);
+        let created_by = format!("CMD {}", history::quoted(&argv));
+        self.state.config.config.cmd = Some(argv);
+        self.state.config.config.args_escaped = true;
+        self.has_command = true;
+        self.note(created_by)
+    }
+
+    fn entrypoint(&mut self, command: &Command) -> Result<(), Problems> {
+        let argv = self.argv(command);
+        let created_by = format!("ENTRYPOINT {}", history::quoted(&argv));
+        self.state.config.config.entrypoint = (!argv.is_empty()).then_some(argv);
+        if !self.has_command {
+            self.state.config.config.cmd = None;
+        }
+        self.note(created_by)
+    }
+
+    fn expose(&mut self, words: &[Word]) -> Result<(), Problems> {
+        let mut words: Vec<&Word> = words.iter().collect();
+        words.sort_by(|a, b| a.value.cmp(&b.value));
+        let expander = self.expander();
+        let ports = all(words.into_iter().map(|word| {
+            let specs = expander.words(word)?;
+            let parse = |spec: &String| {
+                ports::parse(spec)
+                    .map_err(|error| Diagnostic::error("invalid-port", error.to_string(), word.span).into())
+            };
+            all(specs.iter().map(parse))
+        }))?;
+        let ports: Vec<String> = ports.into_iter().flatten().flatten().collect();
+        let created_by = format!("EXPOSE {}", history::plain(&ports));
+        self.state.config.config.exposed_ports.extend(ports.into_iter().map(|port| (port, Empty {})));
+        self.note(created_by)
+    }
+
+    fn volume(&mut self, words: &[Word]) -> Result<(), Problems> {
+        let expander = self.expander();
+        let volumes = all(words.iter().map(|word| {
+            let path = expander.word(word)?;
+            if path.is_empty() {
+                let message = "VOLUME specified can not be an empty string";
+                return Err(Diagnostic::error("empty-volume", message, word.span).into());
+            }
+            Ok(path)
+        }))?;
+        let created_by = format!("VOLUME {}", history::plain(&volumes));
+        self.state.config.config.volumes.extend(volumes.into_iter().map(|path| (path, Empty {})));
+        self.note(created_by)
+    }
+
+    fn stop_signal(&mut self, word: &Word) -> Result<(), Problems> {
+        let text = self.expander().word(word)?;
+        if !signal::is_valid(&text) {
+            let problem = Diagnostic::error("invalid-signal", format!("invalid signal: {text}"), word.span);
+            return Err(problem.with_help("a number, or a name such as SIGTERM").into());
+        }
+        self.state.config.config.stop_signal = Some(text.clone());
+        self.note(format!("STOPSIGNAL {text}"))
+    }
+
+    fn healthcheck(&mut self, check: &instruction::Healthcheck) -> Result<(), Problems> {
+        let check = match check {
+            instruction::Healthcheck::None => Healthcheck { test: vec!["NONE".to_owned()], ..Healthcheck::default() },
+            instruction::Healthcheck::Command { command, interval, timeout, start_period, start_interval, retries } => {
+                let test = match command {
+                    Command::Exec(argv) => std::iter::once("CMD".to_owned()).chain(argv.value.clone()).collect(),
+                    Command::Shell(text) => vec!["CMD-SHELL".to_owned(), text.value.clone()],
+                };
+                Healthcheck {
+                    test,
+                    interval: *interval,
+                    timeout: *timeout,
+                    start_period: *start_period,
+                    start_interval: *start_interval,
+                    retries: *retries,
+                }
+            }
+        };
+        let created_by = format!("HEALTHCHECK {}", history::healthcheck(&check));
+        self.state.config.config.healthcheck = Some(check);
+        self.note(created_by)
+    }
+
+    fn shell(&mut self, shell: &[String]) -> Result<(), Problems> {
+        self.state.config.config.shell = Some(shell.to_vec());
+        self.note(format!("SHELL {}", history::plain(shell)))
+    }
+}
+
+/// What a stage starts from, found.
+enum Ground {
+    State(State),
+    Image(BaseImage),
+}
+
+impl Ground {
+    fn find(planner: &mut Planner<'_>, index: usize) -> Option<Ground> {
+        let stage = &planner.file.stages[index];
+        match planner.base(index)? {
+            Base::Scratch => Some(Ground::State(State::scratch(planner.platform(None)))),
+            Base::Stage(earlier) => Some(Ground::State(State::clone(&*planner.state(earlier)?))),
+            Base::Image(reference, own) => {
+                let platform = planner.platform(own.as_ref()).clone();
+                let found = planner.image(&reference, &platform, stage.base.span);
+                let found = found.map_err(|problems| suggest(planner, index, &stage.base.value, problems));
+                let image = planner.report(found)?;
+                let is_implicit = own.is_none() && planner.options.platform.is_none();
+                Some(Ground::Image(BaseImage { reference, image, platform, is_implicit }))
+            }
+        }
+    }
+
+    fn triggers(&self) -> &[String] {
+        match self {
+            Ground::State(state) => &state.config.config.on_build,
+            Ground::Image(base) => &base.image.config.config.on_build,
+        }
+    }
+}
+
+struct BaseImage {
+    reference: Reference,
+    image: Rc<ResolvedImage>,
+    platform: Platform,
+    /// Nobody asked for the platform, so the image's is as good (section 7.9).
+    is_implicit: bool,
+}
+
+impl BaseImage {
+    fn state(self, planner: &mut Planner<'_>, stage: &instruction::Stage, titles: &mut Titles) -> State {
+        let BaseImage { reference, image, platform, is_implicit } = self;
+        let own = image.config.platform().normalized();
+        if (&own.os, &own.architecture) != (&platform.os, &platform.architecture) {
+            let message = format!(
+                "base image {} was pulled with platform \"{own}\", expected \"{platform}\" for current build",
+                reference.familiar()
+            );
+            planner.warnings.push(Diagnostic::warning("InvalidBaseImagePlatform", message, stage.base.span));
+        }
+        let mut config = image.config.clone();
+        if !is_implicit {
+            config.os.clone_from(&platform.os);
+            config.architecture.clone_from(&platform.architecture);
+            config.variant.clone_from(&platform.variant);
+        }
+        let title = match reference.digest() {
+            Some(_) => format!("FROM {reference}"),
+            None => format!("FROM {reference}@{}", image.manifest),
+        };
+        let root = planner.add_image(&image, &platform, titles.next(&title), Some(stage.span));
+        let has_layers = !image.config.rootfs.diff_ids.is_empty();
+        State::new(has_layers.then_some(root), config, if is_implicit { own } else { platform })
+    }
+}
+
+/// Reads the triggers of a base image.
+fn triggers_of(texts: &[String], span: Span) -> Result<Vec<(Source, Step)>, Problems> {
+    all(texts.iter().map(|text| {
+        let source = Source::new("trigger", text.as_str());
+        let step = parse_trigger(&source).map_err(|found| {
+            let message = found.first().map_or("it is empty", |problem| &problem.message);
+            let label = format!("its trigger `ONBUILD {text}` cannot be read");
+            Problems::from(Diagnostic::error("invalid-trigger", message, span).with_label(label))
+        })?;
+        Ok((source, step))
+    }))
+}
+
+/// Adds what was likely meant to an image that is not there.
+fn suggest(planner: &Planner<'_>, current: usize, text: &str, mut problems: Problems) -> Problems {
+    if let Some(near) = planner.nearest_stage(current, text) {
+        for problem in problems.0.iter_mut().filter(|problem| problem.code == "image-not-found") {
+            problem.help = Some(format!("did you mean the stage `{near}`?"));
+        }
+    }
+    problems
+}
+
+/// Returns what titles call a stage; nothing where it is the only one.
+fn title_of(file: &instruction::Dockerfile, index: usize) -> Option<String> {
+    let stage = &file.stages[index];
+    (file.stages.len() > 1).then(|| name(stage).map_or_else(|| format!("stage-{index}"), str::to_owned))
+}
+
+fn joined(pairs: &[(String, String)]) -> String {
+    let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    pairs.join(" ")
+}

@@ -1,0 +1,447 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
+
+use super::environment::{Environment, automatic, is_predefined};
+use super::expand::Expander;
+use super::stage::{Stage, State};
+use super::{Plan, PlanOptions, Problems, ResolveImage, ResolvedImage, Unresolved};
+use crate::diagnostic::{Diagnostic, Source, Span, Spanned};
+use crate::dockerfile::instruction::{self, Instruction, Word};
+use crate::dockerfile::nearest;
+use crate::graph::{self, BuildGraph, Local, Merge, NodeId, Op, Step};
+use crate::oci::{Platform, Reference};
+
+/// Images asked for at once.
+const PARALLEL_IMAGES: usize = 8;
+
+/// Finds out which stages are needed, and plans each once.
+pub(super) struct Planner<'a> {
+    pub(super) source: &'a Source,
+    pub(super) file: &'a instruction::Dockerfile,
+    pub(super) options: &'a PlanOptions,
+    images: &'a dyn ResolveImage,
+    /// Arguments before the first FROM, and those every build has.
+    pub(super) global: Environment,
+    pub(super) graph: BuildGraph,
+    stages: Vec<Slot>,
+    /// What was asked for already, with the answer.
+    resolved: BTreeMap<(Reference, Platform), Result<Rc<ResolvedImage>, Unresolved>>,
+    pub(super) problems: Vec<Diagnostic>,
+    pub(super) warnings: Vec<Diagnostic>,
+}
+
+/// What is known of a stage.
+#[derive(Clone, Default)]
+struct Slot {
+    /// Absent before somebody asked; nothing where the answer is an error that has been reported.
+    base: Option<Option<Base>>,
+    state: Option<Option<Rc<State>>>,
+}
+
+/// What a stage starts from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Base {
+    Scratch,
+    Stage(usize),
+    Image(Reference, Option<Platform>),
+}
+
+/// What `--from` means.
+enum From {
+    Stage(usize),
+    Image(Reference),
+}
+
+impl<'a> Planner<'a> {
+    pub(super) fn new(
+        source: &'a Source,
+        file: &'a instruction::Dockerfile,
+        options: &'a PlanOptions,
+        images: &'a dyn ResolveImage,
+    ) -> Planner<'a> {
+        Planner {
+            source,
+            file,
+            options,
+            images,
+            global: Environment::default(),
+            graph: BuildGraph::new(),
+            stages: vec![Slot::default(); file.stages.len()],
+            resolved: BTreeMap::new(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    pub(super) fn plan(mut self) -> Result<Plan, Vec<Diagnostic>> {
+        self.check_syntax();
+        let target = self.target();
+        let state = target.and_then(|target| {
+            self.set_global_arguments(target);
+            self.state(target)
+        });
+        match state {
+            Some(state) if self.problems.is_empty() => Ok(self.finish(&state)),
+            _ => {
+                self.problems.sort_by_key(|problem| problem.labels.first().map(|(span, _)| span.start));
+                Err(self.problems)
+            }
+        }
+    }
+
+    fn finish(mut self, state: &State) -> Plan {
+        let mut config = state.config.clone();
+        config.config.labels.extend(self.options.labels.clone());
+        self.warn_of_unread_arguments();
+        Plan { graph: self.graph, target: state.root, config, history: state.history.clone(), warnings: self.warnings }
+    }
+
+    /// Refuses languages that are not this one (semantics reference, section 2.5).
+    fn check_syntax(&mut self) {
+        let given = self.options.build_args.get("BUILDKIT_SYNTAX");
+        let span = self.file.syntax.as_ref().map_or(Span::new(0, 0), |syntax| syntax.span);
+        let Some(syntax) = given.or(self.file.syntax.as_ref().map(|syntax| &syntax.value)) else { return };
+        let first = syntax.split(' ').next().unwrap_or_default();
+        let name = first.strip_prefix("docker.io/").unwrap_or(first);
+        let name = name.split(['@', ':']).next().unwrap_or_default();
+        if !matches!(name, "docker/dockerfile" | "docker/dockerfile-upstream" | "dockerfile.v0") {
+            let message = format!("the syntax `{first}` is not supported");
+            let problem = Diagnostic::error("unsupported-syntax", message, span);
+            self.problems.push(problem.with_help("kiln reads the language of `docker/dockerfile`, and no other"));
+        }
+    }
+
+    /// Returns the stage that is asked for.
+    fn target(&mut self) -> Option<usize> {
+        let last = self.file.stages.len() - 1;
+        let Some(wanted) = &self.options.target else { return Some(last) };
+        let lowered = wanted.to_lowercase();
+        let found = self.file.stages.iter().rposition(|stage| name(stage) == Some(&lowered));
+        if found.is_none() {
+            let names: Vec<&str> = self.file.stages.iter().filter_map(name).collect();
+            let near = nearest(wanted, names.iter().copied());
+            let stage = self.file.stages.iter().find(|stage| near.is_some() && name(stage) == near);
+            let span = stage.unwrap_or(&self.file.stages[last]).span;
+            let message = format!("target stage \"{wanted}\" could not be found");
+            let help = match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if names.is_empty() => "name a stage with `FROM … AS name`".to_owned(),
+                None => format!("the stages are: {}", names.join(", ")),
+            };
+            self.problems.push(Diagnostic::error("unknown-target", message, span).with_help(help));
+        }
+        found
+    }
+
+    fn set_global_arguments(&mut self, target: usize) {
+        let stages = &self.file.stages;
+        let target_name = match (&self.options.target, name(&stages[target])) {
+            (Some(asked), _) => asked.as_str(),
+            (None, name) => name.unwrap_or("default"),
+        };
+        self.global = automatic(self.options, target_name);
+        for declaration in self.file.global_args.iter().flat_map(|arg| &arg.value.declarations) {
+            let name = &declaration.name.value;
+            let value = match (self.options.build_args.get(name), &declaration.default) {
+                (Some(given), _) => Some(given.clone()),
+                (None, Some(default)) => self.expand_global(default),
+                (None, None) => None,
+            };
+            if let Some(value) = value {
+                self.global.set(name, &value);
+            }
+        }
+    }
+
+    fn expand_global(&mut self, word: &Word) -> Option<String> {
+        let expander = Expander { escape: self.file.escape, environment: &self.global };
+        let expanded = expander.word(word);
+        self.report(expanded)
+    }
+
+    /// Takes note of what is wrong.
+    pub(super) fn report<T>(&mut self, result: Result<T, Problems>) -> Option<T> {
+        result.map_err(|found| self.problems.extend(found.0)).ok()
+    }
+
+    /// Returns what a stage comes to; nothing where it cannot be planned, which is then reported.
+    ///
+    /// What a stage needs stands before it, so the needed ones are planned in the order of the file, and none has to wait
+    /// for another inside a call, however long the chain. Only what a trigger of a base image reads is found later.
+    pub(super) fn state(&mut self, index: usize) -> Option<Rc<State>> {
+        if let Some(known) = &self.stages[index].state {
+            return known.clone();
+        }
+        let needed = self.needed(index);
+        self.ask_for_images(&needed);
+        for stage in needed {
+            if self.stages[stage].state.is_none() {
+                let state = Stage::plan(self, stage).map(Rc::new);
+                self.stages[stage].state = Some(state);
+            }
+        }
+        self.stages[index].state.clone().flatten()
+    }
+
+    /// Returns the stages that one needs, itself included, in the order of the file.
+    fn needed(&mut self, target: usize) -> BTreeSet<usize> {
+        let (mut needed, mut open) = (BTreeSet::new(), vec![target]);
+        while let Some(stage) = open.pop() {
+            if !needed.insert(stage) {
+                continue;
+            }
+            if let Some(Base::Stage(base)) = self.base(stage) {
+                open.push(base);
+            }
+            // What is wrong with a `--from` is said where its instruction is planned.
+            let others = self.froms(stage).filter_map(|from| match self.meaning(stage, from) {
+                Ok(From::Stage(other)) => Some(other),
+                _ => None,
+            });
+            open.extend(others);
+        }
+        needed
+    }
+
+    fn froms(&self, stage: usize) -> impl Iterator<Item = &'a Spanned<String>> + use<'a> {
+        self.file.stages[stage].steps.iter().filter_map(|step| match &step.instruction {
+            Instruction::Copy(copy) => copy.from.as_ref(),
+            _ => None,
+        })
+    }
+
+    /// Resolves the images of stages side by side, because a registry answers slowly.
+    fn ask_for_images(&mut self, stages: &BTreeSet<usize>) {
+        let mut wanted = BTreeSet::new();
+        for &stage in stages {
+            let platform = match self.base(stage) {
+                Some(Base::Image(reference, platform)) => {
+                    let platform = self.platform(platform.as_ref()).clone();
+                    wanted.insert((reference, platform.clone()));
+                    platform
+                }
+                _ => self.platform(None).clone(),
+            };
+            for from in self.froms(stage) {
+                if let Ok(From::Image(reference)) = self.meaning(stage, from) {
+                    wanted.insert((reference, platform.clone()));
+                }
+            }
+        }
+        wanted.retain(|image| !self.resolved.contains_key(image));
+        let answers = Mutex::new(Vec::new());
+        let (images, open) = (self.images, Mutex::new(wanted.iter()));
+        let ask = || {
+            // Let go of the lock before the registry is asked.
+            let next = || open.lock().unwrap_or_else(PoisonError::into_inner).next();
+            while let Some((reference, platform)) = next() {
+                let answer = images.resolve(reference, platform);
+                let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+                answers.push(((reference.clone(), platform.clone()), answer));
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..PARALLEL_IMAGES.min(wanted.len()) {
+                scope.spawn(ask);
+            }
+            ask();
+        });
+        let answers = answers.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.resolved.extend(answers.into_iter().map(|(image, answer)| (image, answer.map(Rc::new))));
+    }
+
+    /// Returns the platform that a stage is for where it asks for `own`.
+    pub(super) fn platform<'p>(&'p self, own: Option<&'p Platform>) -> &'p Platform {
+        own.or(self.options.platform.as_ref()).unwrap_or(&self.options.build_platform)
+    }
+
+    /// Returns what an image name means for a platform.
+    pub(super) fn image(
+        &mut self,
+        reference: &Reference,
+        platform: &Platform,
+        span: Span,
+    ) -> Result<Rc<ResolvedImage>, Problems> {
+        let key = (reference.clone(), platform.clone());
+        let images = self.images;
+        let answer =
+            self.resolved.entry(key).or_insert_with(|| images.resolve(reference, platform).map(Rc::new)).clone();
+        answer.map_err(|unresolved| {
+            let problem = Diagnostic::error("image-not-found", unresolved.message, span);
+            Diagnostic { help: unresolved.help, ..problem }.into()
+        })
+    }
+
+    /// Returns what a stage starts from; says what is wrong once.
+    pub(super) fn base(&mut self, index: usize) -> Option<Base> {
+        if let Some(known) = &self.stages[index].base {
+            return known.clone();
+        }
+        let found = self.find_base(index);
+        let base = self.report(found);
+        self.stages[index].base = Some(base.clone());
+        base
+    }
+
+    fn find_base(&self, index: usize) -> Result<Base, Problems> {
+        let stage = &self.file.stages[index];
+        let expander = Expander { escape: self.file.escape, environment: &self.global };
+        let platform = stage.platform.as_ref().map(|word| platform(expander, word)).transpose()?;
+        let base = expander.word(&stage.base)?;
+        if base.is_empty() {
+            let message = format!("base name ({}) should not be blank", stage.base.value);
+            let problem = Diagnostic::error("blank-base", message, stage.base.span);
+            let help = "give the variable a value by an ARG before the first FROM, or by `--build-arg`";
+            return Err(problem.with_help(help).into());
+        }
+        // The names are lower-case, and compared with what is written (section 7.2).
+        if let Some(earlier) = self.file.stages[..index].iter().rposition(|stage| name(stage) == Some(&base)) {
+            return Ok(Base::Stage(earlier));
+        }
+        if base == "scratch" {
+            return Ok(Base::Scratch);
+        }
+        let reference = base.parse::<Reference>().map_err(|error| {
+            let message = format!("failed to parse stage name \"{base}\": {error}");
+            let problem = Diagnostic::error("invalid-base", message, stage.base.span);
+            let names: Vec<&str> = self.file.stages[..index].iter().filter_map(name).collect();
+            match nearest(&base, names) {
+                Some(near) => problem.with_help(format!("did you mean `{near}`?")),
+                None => problem,
+            }
+        })?;
+        Ok(Base::Image(reference, platform))
+    }
+
+    /// Returns the node whose files a `--from` of stage `current` names.
+    pub(super) fn tree_of(
+        &mut self,
+        current: usize,
+        from: &Spanned<String>,
+        platform: &Platform,
+    ) -> Result<Option<NodeId>, Problems> {
+        match self.meaning(current, from)? {
+            From::Stage(stage) => {
+                let Some(state) = self.state(stage) else { return Ok(None) };
+                Ok(Some(state.root.unwrap_or_else(|| self.empty_tree())))
+            }
+            From::Image(reference) => {
+                let image = self.image(&reference, platform, from.span)?;
+                let title = format!("FROM {reference}");
+                Ok(Some(self.add_image(&image, platform, title, Some(from.span))))
+            }
+        }
+    }
+
+    /// Finds out what a `--from` means (section 7.5): names bind to the last stage of that name in the file.
+    fn meaning(&self, current: usize, from: &Spanned<String>) -> Result<From, Problems> {
+        let text = from.value.as_str();
+        let stages = &self.file.stages;
+        let by_number = text.parse::<usize>().ok();
+        let lowered = text.to_lowercase();
+        let found = match by_number {
+            Some(number) if number < stages.len() => Some(number),
+            Some(number) => {
+                let problem = Diagnostic::error("unknown-stage", format!("invalid stage index {number}"), from.span);
+                return Err(problem.with_help("stages are counted from 0").into());
+            }
+            None => stages.iter().rposition(|stage| name(stage) == Some(&lowered)),
+        };
+        let called = |stage: usize| name(&stages[stage]).map_or_else(|| stage.to_string(), str::to_owned);
+        match found {
+            Some(stage) if stage < current => Ok(From::Stage(stage)),
+            Some(stage) if stage == current => {
+                let message = format!("circular dependency detected on stage: {}", called(stage));
+                Err(Diagnostic::error("circular-stage", message, from.span).into())
+            }
+            Some(stage) => {
+                let message = format!(
+                    "cannot copy from stage \"{}\", it needs to be defined before current stage \"{}\"",
+                    called(stage),
+                    called(current)
+                );
+                let problem = Diagnostic::error("later-stage", message, from.span);
+                Err(problem.with_also(stages[stage].span, "it is defined here").into())
+            }
+            None => text.parse().map(From::Image).map_err(|error| {
+                let message = format!("`{text}` is neither a stage nor the name of an image: {error}");
+                Diagnostic::error("unknown-stage", message, from.span).into()
+            }),
+        }
+    }
+
+    /// Returns the nearest name of another stage, for when an image of that name is not found either.
+    pub(super) fn nearest_stage(&self, current: usize, text: &str) -> Option<&'a str> {
+        nearest(text, self.file.stages[..current].iter().filter_map(name))
+    }
+
+    pub(super) fn add(&mut self, op: Op, inputs: Vec<NodeId>, title: String, origin: Option<(Source, Span)>) -> NodeId {
+        self.graph.add(op, inputs, Step { title, origin, ignore_cache: self.options.no_cache })
+    }
+
+    pub(super) fn add_image(
+        &mut self,
+        image: &ResolvedImage,
+        platform: &Platform,
+        title: String,
+        span: Option<Span>,
+    ) -> NodeId {
+        let source = graph::Image {
+            reference: image.reference.clone(),
+            manifest: image.manifest,
+            platform: platform.clone(),
+            diff_ids: image.config.rootfs.diff_ids.clone(),
+        };
+        let origin = span.map(|span| (self.source.clone(), span));
+        self.add(Op::Source(graph::Source::Image(source)), Vec::new(), title, origin)
+    }
+
+    /// Returns the node of the build context.
+    pub(super) fn context(&mut self) -> NodeId {
+        let source = graph::Source::Local(Local { name: "context".to_owned() });
+        self.add(Op::Source(source), Vec::new(), "[internal] load build context".to_owned(), None)
+    }
+
+    fn empty_tree(&mut self) -> NodeId {
+        self.add(Op::Merge(Merge { layers: Vec::new() }), Vec::new(), "[internal] empty tree".to_owned(), None)
+    }
+
+    /// Warns of build arguments that no ARG of the file declares; most are typing mistakes.
+    fn warn_of_unread_arguments(&mut self) {
+        let of_stages = self.file.stages.iter().flat_map(|stage| &stage.steps).filter_map(|step| {
+            let Instruction::Arg(arg) = &step.instruction else { return None };
+            Some(arg)
+        });
+        let all = self.file.global_args.iter().map(|arg| &arg.value).chain(of_stages);
+        let declared: BTreeSet<&str> =
+            all.flat_map(|arg| &arg.declarations).map(|declaration| declaration.name.value.as_str()).collect();
+        for name in self.options.build_args.keys() {
+            if declared.contains(name.as_str()) || is_predefined(name) {
+                continue;
+            }
+            let message = format!("no ARG reads the build argument `{name}`");
+            let help = nearest(name, declared.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+            let warning = Diagnostic::warning("unread-build-arg", message, Span::default());
+            // There is no place in the text for what is not in it.
+            self.warnings.push(Diagnostic { labels: Vec::new(), help, ..warning });
+        }
+    }
+}
+
+/// Returns the name of a stage, in lower case.
+pub(super) fn name(stage: &instruction::Stage) -> Option<&str> {
+    stage.name.as_ref().map(|name| name.value.as_str())
+}
+
+fn platform(expander: Expander<'_>, word: &Word) -> Result<Platform, Problems> {
+    let text = expander.word(word)?;
+    if text.is_empty() {
+        let message = format!("empty platform value from expression {}", word.value);
+        return Err(Diagnostic::error("empty-platform", message, word.span).into());
+    }
+    text.parse().map_err(|error| {
+        let message = format!("failed to parse platform {text}: {error}");
+        Diagnostic::error("invalid-platform", message, word.span).into()
+    })
+}

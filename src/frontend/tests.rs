@@ -1,0 +1,356 @@
+//! What Dockerfiles are planned to: numbers in names are sections of the semantics reference.
+
+use std::sync::Mutex;
+
+use super::*;
+use crate::diagnostic::{Style, render};
+use crate::dockerfile;
+use crate::graph::{CopySource, FileAction, Op};
+
+/// Knows `base`, `base:arm` and `triggers`, and remembers what it was asked for.
+#[derive(Default)]
+struct Images(Mutex<Vec<String>>);
+
+impl ResolveImage for Images {
+    fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, Unresolved> {
+        self.0.lock().unwrap().push(format!("{} {platform}", reference.familiar()));
+        let mut config = ImageConfig { os: "linux".into(), architecture: "amd64".into(), ..ImageConfig::default() };
+        config.config.env = vec!["A=from-base".into()];
+        config.config.cmd = Some(vec!["base-cmd".into()]);
+        config.rootfs.diff_ids =
+            vec!["sha256:".to_owned() + &"1".repeat(64)].iter().map(|id| id.parse().unwrap()).collect();
+        match reference.familiar().as_str() {
+            "base:latest" => {}
+            "base:arm" => config.architecture = "arm64".into(),
+            "triggers:latest" => {
+                config.config.on_build = vec!["COPY a /a".into(), "ENV T=$A".into(), "COPY --from=build x /".into()];
+            }
+            "broken:latest" => config.config.on_build = vec!["COPY ${ /".into()],
+            other => return Err(Unresolved { message: format!("{other} is not there"), help: None }),
+        }
+        Ok(ResolvedImage { reference: reference.clone(), manifest: Digest::of(b"manifest"), config })
+    }
+}
+
+fn options() -> PlanOptions {
+    PlanOptions {
+        build_args: BTreeMap::new(),
+        target: None,
+        platform: None,
+        build_platform: "linux/amd64".parse().unwrap(),
+        labels: BTreeMap::new(),
+        network: None,
+        no_cache: false,
+    }
+}
+
+fn plan_with(text: &str, options: &PlanOptions) -> Result<Plan, String> {
+    let source = Source::new("Dockerfile", text);
+    let (file, _) = dockerfile::read(&source).unwrap_or_else(|found| panic!("{text}: {found:?}"));
+    let shown = |found: Vec<Diagnostic>| {
+        found.iter().map(|found| render(&source, found, Style::Plain)).collect::<Vec<_>>().join("\n")
+    };
+    plan(&source, &file, options, &Images::default()).map_err(shown)
+}
+
+fn planned(text: &str) -> Plan {
+    plan_with(text, &options()).unwrap_or_else(|found| panic!("{text}:\n{found}"))
+}
+
+fn args(pairs: &[(&str, &str)]) -> PlanOptions {
+    let build_args = pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    PlanOptions { build_args, ..options() }
+}
+
+/// Returns the history, with a `*` before what has a layer.
+fn history(plan: &Plan) -> Vec<String> {
+    let shown = |item: &PlannedHistory| format!("{}{}", if item.layer.is_some() { "*" } else { "" }, item.created_by);
+    plan.history.iter().map(shown).collect()
+}
+
+fn titles(plan: &Plan) -> Vec<&str> {
+    plan.graph.nodes().map(|(_, node)| node.step.title.as_str()).collect()
+}
+
+fn label(plan: &Plan, name: &str) -> String {
+    plan.config.config.labels.get(name).cloned().unwrap_or_default()
+}
+
+#[track_caller]
+fn refused(text: &str, parts: &[&str]) {
+    let found = plan_with(text, &options()).expect_err(text);
+    for part in parts {
+        assert!(found.contains(part), "`{part}` is not in:\n{found}");
+    }
+}
+
+#[test]
+fn section_12_2_history_is_written_as_buildkit_does() {
+    let plan = planned(
+        "FROM scratch\nARG V=1 W\nENV A=1 B=\"x y\"\nLABEL l=$A\nRUN echo $V\nRUN [\"/a\", \"b c\"]\n\
+         COPY --chown=1:2 --chmod=644 a b* sub/\nADD <<EOF /f\nx\nEOF\nWORKDIR /w\nWORKDIR x\nWORKDIR /\nUSER me\n\
+         CMD echo \"hi\"\nENTRYPOINT [\"/e\"]\nEXPOSE 80 53/UDP\nVOLUME /a /b\nSHELL [\"/bin/bash\", \"-c\"]\n\
+         HEALTHCHECK --interval=90s --retries=3 CMD true\nSTOPSIGNAL SIGINT\nMAINTAINER me\nRUN x\n",
+    );
+    assert_eq!(
+        history(&plan),
+        [
+            "ARG V=1 W",
+            "ENV A=1 B=x y",
+            "LABEL l=1",
+            "*RUN |2 V=1 W= /bin/sh -c echo $V # buildkit",
+            "*RUN |2 V=1 W= /a b c # buildkit",
+            "*COPY --chown=1:2 --chmod=644 a b* sub/ # buildkit",
+            "*ADD <<EOF /f # buildkit",
+            "*WORKDIR /w",
+            "*WORKDIR /w/x",
+            "WORKDIR /",
+            "USER me",
+            "CMD [\"/bin/sh\" \"-c\" \"echo \\\"hi\\\"\"]",
+            "ENTRYPOINT [\"/e\"]",
+            "EXPOSE [53/udp 80/tcp]",
+            "VOLUME [/a /b]",
+            "SHELL [/bin/bash -c]",
+            "HEALTHCHECK {Test:[CMD-SHELL true] Interval:1m30s Timeout:0s StartPeriod:0s StartInterval:0s Retries:3}",
+            "STOPSIGNAL SIGINT",
+            "MAINTAINER me",
+            "*RUN |2 V=1 W= /bin/bash -c x # buildkit",
+        ]
+    );
+    let config = &plan.config.config;
+    assert_eq!(plan.config.author.as_deref(), Some("me"));
+    assert!(config.args_escaped && config.cmd.is_some());
+    assert_eq!(config.healthcheck.as_ref().unwrap().test, ["CMD-SHELL", "true"]);
+}
+
+#[test]
+fn section_6_variables_have_their_scopes() {
+    for (text, options, expected) in [
+        ("ARG A=1\nFROM scratch\nLABEL l=${A-unset}\n", options(), "unset"),
+        ("ARG A=1\nFROM scratch\nARG A\nLABEL l=$A\n", options(), "1"),
+        ("ARG A=1\nFROM scratch\nARG A=2\nLABEL l=$A\n", options(), "2"),
+        ("ARG A=1\nARG B=$A-2\nFROM scratch\nARG B\nLABEL l=$B\n", options(), "1-2"),
+        ("ARG A=1\nFROM scratch\nARG A=2\nLABEL l=$A\n", args(&[("A", "3")]), "3"),
+        ("FROM scratch\nARG A\nLABEL l=${A-unset}\n", options(), "unset"),
+        ("FROM scratch\nENV A=old\nENV A=new B=$A\nLABEL l=$B\n", options(), "old"),
+        ("FROM scratch\nARG A=1 B=$A\nLABEL l=$B\n", options(), "1"),
+        ("FROM scratch\nENV A=env\nARG A=arg\nLABEL l=$A\n", options(), "arg"),
+        ("FROM scratch AS a\nARG A=1\nFROM a\nLABEL l=$A\n", options(), "1"),
+        ("FROM scratch AS a\nARG A=1\nFROM scratch\nLABEL l=${A-unset}\n", options(), "unset"),
+        ("FROM base\nLABEL l=$A\n", options(), "from-base"),
+        ("FROM scratch\nLABEL l=${TARGETARCH-unset}\n", options(), "unset"),
+        (
+            "FROM scratch\nARG TARGETPLATFORM TARGETVARIANT\nLABEL l=$TARGETPLATFORM${TARGETVARIANT-unset}\n",
+            options(),
+            "linux/amd64",
+        ),
+        ("FROM scratch AS last\nARG TARGETSTAGE\nLABEL l=$TARGETSTAGE\n", options(), "last"),
+        ("FROM scratch\nARG TARGETSTAGE\nLABEL l=$TARGETSTAGE\n", options(), "default"),
+    ] {
+        assert_eq!(label(&plan_with(text, &options).unwrap(), "l"), expected, "{text}");
+    }
+    // Trap 1: an ARG hides an ENV from what follows, and the image keeps the ENV.
+    let plan = planned("FROM scratch\nENV A=env\nARG A=arg\n");
+    assert!(plan.config.config.env.contains(&"A=env".to_owned()));
+}
+
+#[test]
+fn section_6_8_proxies_reach_processes_and_nothing_else() {
+    let plan = plan_with("FROM scratch\nRUN x\n", &args(&[("http_proxy", "p")])).unwrap();
+    let Op::Run(run) = &plan.graph.node(plan.target.unwrap()).op else { panic!() };
+    let shown: Vec<_> = run.proxy_env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(shown, ["HTTP_PROXY=p", "http_proxy=p"]);
+    assert_eq!(plan.graph.node(plan.target.unwrap()).digest, {
+        let plain = planned("FROM scratch\nRUN x\n");
+        plain.graph.node(plain.target.unwrap()).digest
+    });
+    assert_eq!(history(&plan), ["*RUN /bin/sh -c x # buildkit"]);
+}
+
+#[test]
+fn section_7_names_bind_to_stages() {
+    // FROM binds to the latest stage before it, COPY --from to the last of the file.
+    let plan = planned("FROM scratch AS a\nLABEL l=1\nFROM scratch AS a\nLABEL l=2\nFROM a\n");
+    assert_eq!(label(&plan, "l"), "2");
+    refused(
+        "FROM scratch AS a\nRUN x\nFROM scratch AS mid\nCOPY --from=a / /\nFROM scratch AS a\nCOPY --from=mid / /\n",
+        &["Dockerfile:4:", "cannot copy from stage \"a\", it needs to be defined before current stage \"mid\""],
+    );
+    refused("FROM scratch AS a\nCOPY --from=A / /\n", &["circular dependency detected on stage: a"]);
+    refused("FROM scratch\nCOPY --from=0 / /\n", &["circular dependency detected on stage: 0"]);
+    refused("FROM scratch\nCOPY --from=5 / /\n", &["invalid stage index 5"]);
+    refused("FROM scratch AS a\nFROM A\n", &["repository name (library/A) must be lowercase", "did you mean `a`?"]);
+    refused(
+        "FROM scratch AS build\nFROM scratch\nCOPY --from=biuld / /\n",
+        &["biuld:latest is not there", "did you mean the stage `build`?"],
+    );
+    refused("FROM $NO\n", &["base name ($NO) should not be blank"]);
+}
+
+#[test]
+fn section_7_6_what_the_target_does_not_need_is_not_looked_at() {
+    let text = "FROM absent AS no\nCOPY --from=9 ${ /\nFROM scratch AS yes\nLABEL l=1\nFROM absent\n";
+    let target = |name: &str| PlanOptions { target: Some(name.into()), ..options() };
+    assert_eq!(label(&plan_with(text, &target("YES")).unwrap(), "l"), "1");
+    let found = plan_with(text, &target("yse")).unwrap_err();
+    assert!(
+        found.contains("target stage \"yse\" could not be found") && found.contains("did you mean `yes`?"),
+        "{found}"
+    );
+    let images = Images::default();
+    let source = Source::new("Dockerfile", text);
+    plan(&source, &dockerfile::read(&source).unwrap().0, &target("yes"), &images).unwrap();
+    assert!(images.0.into_inner().unwrap().is_empty());
+}
+
+#[test]
+fn every_problem_of_the_needed_stages_is_told_at_once() {
+    let found = plan_with(
+        "FROM absent AS a\nFROM scratch\nENV A=${x!}\nEXPOSE 1x 2 3x\nCOPY --from=a / /\nSTOPSIGNAL BAD\nVOLUME $nothing\n",
+        &options(),
+    )
+    .unwrap_err();
+    let lines: Vec<_> = found.lines().filter(|line| line.starts_with("error")).collect();
+    assert_eq!(
+        lines,
+        [
+            "error[image-not-found]: absent:latest is not there",
+            "error[bad-expansion]: failed to process \"${x!}\": unsupported modifier (!) in substitution",
+            "error[invalid-port]: invalid containerPort: 1x",
+            "error[invalid-port]: invalid containerPort: 3x",
+            "error[invalid-signal]: invalid signal: BAD",
+            "error[empty-volume]: VOLUME specified can not be an empty string",
+        ]
+    );
+}
+
+#[test]
+fn section_7_9_platforms_choose_images_and_say_what_is_built() {
+    let plan = planned("FROM base:arm\n");
+    assert_eq!(plan.config.architecture, "arm64");
+    assert!(plan.warnings[0].message.contains("was pulled with platform \"linux/arm64\", expected \"linux/amd64\""));
+    let plan = planned("FROM --platform=linux/arm64 base\nRUN x\n");
+    assert_eq!(plan.config.architecture, "arm64");
+    let asked = PlanOptions { platform: Some("linux/arm/v7".parse().unwrap()), ..options() };
+    let plan = plan_with("FROM --platform=$BUILDPLATFORM scratch AS b\nFROM scratch\n", &asked).unwrap();
+    assert_eq!((plan.config.architecture.as_str(), plan.config.variant.as_deref()), ("arm", Some("v7")));
+    refused("FROM --platform=$NO base\n", &["empty platform value from expression $NO"]);
+    refused("FROM --platform=foo base\n", &["failed to parse platform foo"]);
+}
+
+#[test]
+fn section_7_11_titles_number_the_steps_of_a_stage() {
+    let plan = planned(
+        "FROM base AS build\nWORKDIR /w\nENV A=1\nRUN <<EOF\necho one\necho two\nEOF\nFROM scratch\nCOPY --from=build a /\n",
+    );
+    let manifest = Digest::of(b"manifest");
+    assert_eq!(
+        titles(&plan),
+        [
+            format!("[build 1/3] FROM docker.io/library/base:latest@{manifest}").as_str(),
+            "[build 2/3] WORKDIR /w",
+            "[build 3/3] RUN <<EOF (echo one...)",
+            "[stage-1 1/1] COPY --from=build a /",
+        ]
+    );
+    assert_eq!(titles(&planned("FROM scratch\nCOPY a /\nRUN x\n"))[1..], ["[1/2] COPY a /", "[2/2] RUN x"]);
+}
+
+#[test]
+fn section_9_copies_become_actions() {
+    let plan = planned("FROM scratch\nWORKDIR /w\nENV D=dir\nCOPY --chmod=u+x a \"$D/b\" ./$D/\n");
+    let node = plan.graph.node(plan.target.unwrap());
+    let Op::File(file) = &node.op else { panic!() };
+    let shown: Vec<_> = file
+        .actions
+        .iter()
+        .map(|action| match action {
+            FileAction::Copy { source: CopySource::Path { path, from }, destination, .. } => {
+                format!("{} {path} {destination}", from.0)
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(shown, ["1 a /w/dir/", "1 dir/b /w/dir/"]);
+    assert_eq!(plan.graph.node(node.inputs[1]).step.title, "[internal] load build context");
+    refused("FROM scratch\nCOPY --chmod=999 a /\n", &["invalid chmod parameter: '999'"]);
+    refused("FROM scratch\nCOPY https://x.example/a /\n", &["source can't be a URL for COPY"]);
+    refused("FROM scratch\nCOPY git@x.example:a.git /\n", &["source can't be a git ref for COPY"]);
+}
+
+#[test]
+fn what_comes_later_is_refused_and_never_ignored() {
+    for line in [
+        "RUN --mount=type=cache,target=/c true",
+        "RUN --security=insecure true",
+        "RUN --device=x true",
+        "COPY --link a /",
+        "COPY --parents a /",
+        "COPY --exclude=b a /",
+        "ADD https://x.example/a /",
+        "ADD https://x.example/a.git /",
+    ] {
+        refused(&format!("FROM scratch\n{line}\n"), &["error[not-supported-yet]", "Dockerfile:2:"]);
+    }
+    refused("# syntax=example/other:1\nFROM scratch\n", &["error[unsupported-syntax]", "Dockerfile:1:"]);
+    planned("# syntax=docker.io/docker/dockerfile:1.7-labs\nFROM scratch\n");
+}
+
+#[test]
+fn section_11_3_an_entry_point_clears_an_inherited_command_only() {
+    let cmd = |text: &str| planned(text).config.config.cmd;
+    assert_eq!(cmd("FROM base\nENTRYPOINT [\"e\"]\n"), None);
+    assert_eq!(cmd("FROM base\nCMD [\"c\"]\nENTRYPOINT [\"e\"]\n"), Some(vec!["c".to_owned()]));
+    assert_eq!(planned("FROM base\nENTRYPOINT []\n").config.config.entrypoint, None);
+}
+
+#[test]
+fn section_11_12_triggers_fire_in_the_stage_built_on_them() {
+    let plan = planned("FROM scratch AS build\nRUN x\nFROM triggers\nLABEL l=$T\n");
+    assert_eq!(
+        history(&plan),
+        ["*COPY a /a # buildkit", "ENV T=from-base", "*COPY x / # buildkit", "LABEL l=from-base"]
+    );
+    assert!(titles(&plan).contains(&"[stage-1 2/3] ONBUILD COPY a /a"), "{:?}", titles(&plan));
+    assert!(plan.config.config.on_build.is_empty());
+    refused("FROM broken\n", &["Dockerfile:1:6", "in its trigger `ONBUILD COPY ${ /`"]);
+    // And of a stage of the same file.
+    let plan = planned("FROM scratch AS a\nONBUILD LABEL l=1\nFROM a AS b\nFROM b\n");
+    assert_eq!((label(&plan, "l"), plan.config.config.on_build.len()), ("1".to_owned(), 0));
+    assert_eq!(planned("FROM scratch\nONBUILD RUN x\n").config.config.on_build, ["RUN x"]);
+}
+
+#[test]
+fn images_are_asked_for_once() {
+    let source = Source::new("Dockerfile", "FROM base AS a\nFROM base\nCOPY --from=base a /\nCOPY --from=a a /\n");
+    let images = Images::default();
+    plan(&source, &dockerfile::read(&source).unwrap().0, &options(), &images).unwrap();
+    assert_eq!(images.0.into_inner().unwrap(), ["base:latest linux/amd64"]);
+}
+
+#[test]
+fn a_network_is_not_given_by_the_file() {
+    let none = PlanOptions { network: Some(Network::None), ..options() };
+    assert!(
+        plan_with("FROM scratch\nRUN --network=host x\n", &none).unwrap_err().contains("network.host is not allowed")
+    );
+    let plan = planned("FROM scratch\nRUN --network=none x\n");
+    let Op::Run(run) = &plan.graph.node(plan.target.unwrap()).op else { panic!() };
+    assert_eq!(run.network, Network::None);
+}
+
+#[test]
+fn build_arguments_nobody_reads_are_told() {
+    let given =
+        args(&[("TYPO", "1"), ("TOPY", "1"), ("BUILDKIT_INLINE_CACHE", "1"), ("NO_PROXY", "x"), ("TARGETARCH", "y")]);
+    let plan = plan_with("FROM scratch AS unneeded\nARG TOPY\nFROM scratch\n", &given).unwrap();
+    let told: Vec<_> = plan.warnings.iter().map(|warning| warning.message.as_str()).collect();
+    assert_eq!(told, ["no ARG reads the build argument `TYPO`"]);
+    assert_eq!(plan.warnings[0].help.as_deref(), Some("did you mean `TOPY`?"));
+}
+
+#[test]
+fn a_long_chain_of_stages_needs_no_stack() {
+    let chain: String = (1..3000).map(|stage| format!("FROM s{} AS s{stage}\n", stage - 1)).collect();
+    planned(&format!("FROM scratch AS s0\nRUN x\n{chain}"));
+}
