@@ -42,7 +42,7 @@ impl Engine {
         let library = Library::new(&self.store, client);
         let layers =
             Layer::of_image(reference, &resolved.config().value().rootfs.diff_ids, resolved.manifest().value());
-        library.fetch(&Stack::new(layers), Asker { step: None, observer: &observer, cancel })?;
+        library.fetch_originals(&Stack::new(layers), Asker { step: None, observer: &observer, cancel })?;
         resolved.commit(&self.store, std::slice::from_ref(reference))?;
         let record = self.store.find_image(&resolved.manifest().digest().to_string())?;
         let named = summaries(&record).into_iter().find(|each| each.reference.as_ref() == Some(reference));

@@ -4,7 +4,8 @@ use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use kiln::image::Image;
+use kiln::image::{Image, Layer};
+use kiln::oci::{Descriptor, media_type};
 use kiln::store::Store;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -350,6 +351,24 @@ fn who_a_registry_refers_to_learns_no_credential() {
 }
 
 #[test]
+fn a_pulled_image_is_whole_even_if_its_layers_are_here_in_another_form() {
+    let sandbox = Sandbox::new();
+    let image = put(&sandbox, &["plain"]);
+    let mut published = Published::new();
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, published.layer()).unwrap();
+    let packed = encoder.finish().unwrap();
+    let blob = Descriptor::of(media_type::OCI_LAYER_GZIP, &packed);
+    published.layer = blob.digest;
+    published.blobs.insert(blob.digest, packed);
+    published.manifest = image.with_blobs(&[Layer { blob, ..image.layers()[0].clone() }]).manifest().bytes().to_vec();
+    let served = published.clone();
+    let server = FaultServer::start(move |asked| served.answer(asked));
+    pull(&sandbox, &server, &published);
+    sandbox.image(&name(&server)).validate();
+}
+
+#[test]
 fn mirrors_that_are_down_or_poor_or_liars_do_not_matter() {
     let poor = FaultServer::start(|_| Reply::status(404));
     let lost = Published::new();
@@ -409,7 +428,7 @@ fn a_push_sends_blobs_whole_to_where_it_is_told() {
     assert!(uploads.iter().any(|upload| upload.body == image.config().bytes()));
     let manifests = server.asked("PUT", "/v2/team/app/manifests/1");
     assert_eq!(manifests.len(), 1);
-    assert_eq!(manifests[0].header("content-type"), kiln::oci::media_type::OCI_MANIFEST);
+    assert_eq!(manifests[0].header("content-type"), media_type::OCI_MANIFEST);
     assert!(printed.contains(&kiln::oci::Digest::of(&manifests[0].body).to_string()), "{printed}");
 }
 
