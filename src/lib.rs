@@ -23,7 +23,7 @@
 //! | 0 ground | [`oci`] | Spec vocabulary: digests, descriptors, manifest, index, config, platform, reference. |
 //! | | [`diagnostic`] | Source texts, spans, diagnostics and their rendering. |
 //! | | [`fs`] → `sys` | Files inside a root: confined paths, ownership, xattrs, atomic writes. |
-//! | | [`net`] | The one tokio runtime and HTTP client, behind blocking calls. |
+//! | | [`net`] → `sys` | The one tokio runtime and HTTP client, behind blocking calls. |
 //! | | [`sys`] | Every system call std lacks, and all `unsafe` in kiln. |
 //!
 //! ```text

@@ -17,7 +17,7 @@ impl Engine {
         }
         let compressed = |layer: &image::Layer| self.compressed_layer(layer, cancel);
         let layers = layers.iter().map(compressed).collect::<Result<Vec<_>, _>>()?;
-        Ok(Image::assemble(image.config().value().clone(), &layers)?)
+        Ok(image.with_blobs(&layers))
     }
 
     fn compressed_layer(&self, layer: &image::Layer, cancel: &Cancel) -> Result<image::Layer, Error> {

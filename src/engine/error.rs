@@ -120,7 +120,7 @@ impl From<store::Error> for Error {
 
 impl From<registry::Error> for Error {
     fn from(error: registry::Error) -> Error {
-        Error::Registry(error)
+        if error.is_cancellation() { Error::Cancelled } else { Error::Registry(error) }
     }
 }
 

@@ -66,9 +66,9 @@ impl Engine {
     }
 
     /// Returns a client for registries.
-    fn client(&self, insecure: &[String]) -> Result<registry::Client, Error> {
+    fn client(&self, insecure: &[String]) -> registry::Client {
         let options = registry::ClientOptions { config: self.registries.clone(), insecure: insecure.to_vec() };
-        Ok(registry::Client::new(options)?)
+        registry::Client::new(options)
     }
 }
 

@@ -35,14 +35,14 @@ impl Engine {
         observer: Arc<dyn Observe>,
         cancel: &Cancel,
     ) -> Result<ImageSummary, Error> {
-        let client = self.client(&options.insecure_registries)?;
+        let client = self.client(&options.insecure_registries);
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
         let resolver = Resolver { engine: self, registry: &client, pull: true, observer: &observer, cancel };
         let resolved = resolver.resolve(reference, &platform)?;
         let library = Library::new(&self.store, client);
         let layers =
             Layer::of_image(reference, &resolved.config().value().rootfs.diff_ids, resolved.manifest().value());
-        library.fetch(&Stack::new(layers), Asker { step: None, observer: &observer, cancel })?;
+        library.fetch_originals(&Stack::new(layers), Asker { step: None, observer: &observer, cancel })?;
         resolved.commit(&self.store, std::slice::from_ref(reference))?;
         let record = self.store.find_image(&resolved.manifest().digest().to_string())?;
         let named = summaries(&record).into_iter().find(|each| each.reference.as_ref() == Some(reference));
@@ -60,7 +60,7 @@ impl Engine {
         observer: Arc<dyn Observe>,
         cancel: &Cancel,
     ) -> Result<Digest, Error> {
-        let client = self.client(&options.insecure_registries)?;
+        let client = self.client(&options.insecure_registries);
         let record = self.find(&reference.to_string())?;
         let image = Image::open(&self.store, record.manifest)?;
         let pushable = self.compressed(&image, cancel)?;
@@ -90,8 +90,9 @@ impl Engine {
         blobs.dedup_by_key(|blob| blob.digest);
         // The largest first, so that the last ones to end are short.
         blobs.sort_by_key(|blob| std::cmp::Reverse(blob.size));
-        let sent = in_parallel(&blobs, |blob| self.send_blob(blob, reference, client, observer, cancel));
-        sent?;
+        // Once one blob is refused, sending the others is of no use.
+        let stop = cancel.child();
+        in_parallel(&blobs, &stop, |blob| self.send_blob(blob, reference, client, observer, &stop))?;
         client.push_manifest(reference, image.manifest(), cancel)?;
         observer.observe(Event::Phase { what, result: Some(image.manifest().digest().to_string()) });
         Ok(())
@@ -121,8 +122,12 @@ impl Engine {
     }
 }
 
-/// Does `work` for every item, a few at once; the first error stops the rest.
-fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<(), Error> + Sync) -> Result<(), Error> {
+/// Does `work` for every item, a few at once; the first error stops the rest, by raising `stop`.
+fn in_parallel<T: Sync>(
+    items: &[T],
+    stop: &Cancel,
+    work: impl Fn(&T) -> Result<(), Error> + Sync,
+) -> Result<(), Error> {
     let next = AtomicUsize::new(0);
     let failure = Mutex::new(None);
     std::thread::scope(|scope| {
@@ -132,6 +137,7 @@ fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<(), Error> + Sy
                     if let Err(error) = work(item) {
                         next.store(items.len(), Ordering::Relaxed);
                         failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                        stop.cancel();
                         return;
                     }
                 }

@@ -104,6 +104,8 @@ impl Error {
             Error::Cancelled(_)
             | Error::Runtime(runtime::Error::Cancelled(_))
             | Error::File(file::Error::Cancelled(_)) => true,
+            Error::Store(error) => matches!(error, store::Error::Cancelled(_)),
+            Error::Registry(error) => error.is_cancellation(),
             Error::Behind(error) => error.is_cancellation(),
             _ => false,
         }

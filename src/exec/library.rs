@@ -243,8 +243,20 @@ impl Library {
         if let Some(blob) = self.present(diff_id)? {
             return Ok(blob);
         }
+        self.original(layer, asker)
+    }
+
+    /// Makes sure that the layers are here in the very form in which their image has them, so that it is whole.
+    pub fn fetch_originals(&self, stack: &Stack, asker: Asker<'_>) -> Result<(), Error> {
+        each(stack.layers(), |layer| self.original(layer, asker)).map(drop)
+    }
+
+    fn original(&self, layer: &Layer, asker: Asker<'_>) -> Result<LayerBlob, Error> {
+        let diff_id = layer.diff_id()?;
         let origin = layer.origin().ok_or(Error::LostLayer(diff_id))?;
-        self.download(origin, asker)?;
+        if self.store.has_blob(origin.blob.digest)?.is_none() {
+            self.download(origin, asker)?;
+        }
         let blob = LayerBlob {
             digest: origin.blob.digest,
             media_type: origin.blob.media_type.clone(),

@@ -59,6 +59,15 @@ impl Image {
         Ok(Image::of(Encoded::encode(media_type::OCI_CONFIG, config), layers))
     }
 
+    /// Returns the same image, its layers in other forms: compressed, say. It keeps its id.
+    ///
+    /// # Panics
+    /// If `layers` are not the image's.
+    pub fn with_blobs(&self, layers: &[Layer]) -> Image {
+        assert!(layers.iter().map(|layer| layer.diff_id).eq(self.config.value().rootfs.diff_ids.iter().copied()));
+        Image::of(self.config.clone(), layers)
+    }
+
     /// Returns the image with exactly this config, whose diff ids are those of `layers`.
     fn of(config: Encoded<ImageConfig>, layers: &[Layer]) -> Image {
         let layers = layers

@@ -17,6 +17,7 @@ mod multistage;
 mod output;
 mod progress;
 mod push_pull;
+mod registry_faults;
 mod rootless;
 mod run;
 mod store;

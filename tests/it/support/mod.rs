@@ -6,6 +6,7 @@
     reason = "several test programs share this, and none uses all of it"
 )]
 
+pub mod fault_server;
 mod image;
 mod need;
 pub mod registry;

@@ -1,0 +1,194 @@
+use reqwest::header::{CONTENT_TYPE, HeaderValue, LOCATION};
+use reqwest::{Method, Response, StatusCode, Url};
+
+use super::pull::announced;
+use super::repository::{Payload, Repository, Request, Target};
+use super::retry::Retry;
+use super::scope::Scopes;
+use super::upload::Upload;
+use super::{Client, Error};
+use crate::net;
+use crate::oci::{Descriptor, Encoded, Manifest, Reference};
+use crate::store::Store;
+use crate::sys::Cancel;
+
+/// Repositories that are asked to lend a blob. The one noted last is nearly always right.
+const LENDERS: usize = 2;
+
+impl Client {
+    /// Makes sure that the repository of an image has a blob: it may have it already, or get it from another repository of
+    /// its registry, or be sent it. `progress` hears how many bytes were sent.
+    ///
+    /// # Errors
+    /// [`Error::Denied`], [`Error::Refused`], [`Error::Cancelled`], those of the network and of the store.
+    pub fn push_blob(
+        &self,
+        reference: &Reference,
+        blob: &Descriptor,
+        store: &Store,
+        progress: &dyn Fn(u64),
+        cancel: &Cancel,
+    ) -> Result<(), Error> {
+        let mut lenders = store.sources(blob.digest, reference.host())?;
+        lenders.retain(|path| path != reference.path());
+        lenders.truncate(LENDERS);
+        let upload = Upload { store, digest: blob.digest, size: blob.size, progress, cancel };
+        net::block_on(cancel, self.provide(reference, &lenders, upload))??;
+        store.note_source(blob.digest, reference.host(), reference.path())?;
+        Ok(())
+    }
+
+    async fn provide(&self, reference: &Reference, lenders: &[String], upload: Upload<'_>) -> Result<(), Error> {
+        let push = Push { client: self, repository: self.origin(reference), lenders, upload: &upload };
+        let mut retry = Retry::default();
+        loop {
+            match push.attempt().await {
+                Ok(()) => return Ok(()),
+                Err(error) => retry.after(error).await?,
+            }
+        }
+    }
+
+    /// Gives the repository the manifest of an image whose blobs it has.
+    ///
+    /// # Errors
+    /// [`Error::Denied`], [`Error::Refused`], [`Error::WrongDigest`], [`Error::Cancelled`], and those of the network.
+    pub fn push_manifest(
+        &self,
+        reference: &Reference,
+        manifest: &Encoded<Manifest>,
+        cancel: &Cancel,
+    ) -> Result<(), Error> {
+        net::block_on(cancel, async {
+            let (repository, mut retry) = (self.origin(reference), Retry::default());
+            loop {
+                match self.put_manifest(&repository, reference, manifest).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => retry.after(error).await?,
+                }
+            }
+        })?
+    }
+
+    async fn put_manifest(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        manifest: &Encoded<Manifest>,
+    ) -> Result<(), Error> {
+        let selector = reference.tag().map_or_else(|| manifest.digest().to_string(), str::to_owned);
+        let path = format!("manifests/{selector}");
+        let kind = HeaderValue::from_str(&manifest.descriptor().media_type)
+            .map_err(|_| repository.problem("cannot be given a manifest of this media type"))?;
+        let request = Request::new(Method::PUT, Target::Path(&path), Scopes::push(repository.path()))
+            .header(CONTENT_TYPE, kind)
+            .payload(Payload::Bytes(manifest.bytes()));
+        let statuses = [StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED];
+        let response = repository.expect(&self.transport, &request, &statuses).await?;
+        match announced(response.headers()) {
+            Some(actual) if actual != manifest.digest() => {
+                Err(Error::WrongDigest { host: repository.host().to_owned(), expected: manifest.digest(), actual })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// One blob to one repository.
+struct Push<'a> {
+    client: &'a Client,
+    repository: Repository,
+    lenders: &'a [String],
+    upload: &'a Upload<'a>,
+}
+
+impl Push<'_> {
+    async fn attempt(&self) -> Result<(), Error> {
+        if self.is_there().await? {
+            tracing::debug!(digest = %self.upload.digest, repository = %self.repository, "the blob is there");
+            return Ok(());
+        }
+        for lender in self.lenders {
+            let response = self.mount(lender).await?;
+            match response.status() {
+                StatusCode::CREATED => return Ok(()),
+                StatusCode::ACCEPTED => return self.put(&response).await,
+                // A registry may refuse to lend and still take the blob.
+                status => tracing::debug!(lender, status = status.as_u16(), "the blob is not lent"),
+            }
+        }
+        let begin = Request::new(Method::POST, Target::Path("blobs/uploads/"), self.scopes());
+        let response = self.repository.expect(&self.client.transport, &begin, &[StatusCode::ACCEPTED]).await?;
+        self.put(&response).await
+    }
+
+    async fn is_there(&self) -> Result<bool, Error> {
+        let path = format!("blobs/{}", self.upload.digest);
+        let request = Request::new(Method::HEAD, Target::Path(&path), self.scopes());
+        // Whatever else it answers, and why, is told better by the request that follows.
+        Ok(self.repository.send(&self.client.transport, &request).await?.status() == StatusCode::OK)
+    }
+
+    async fn mount(&self, lender: &str) -> Result<Response, Error> {
+        let path = format!("blobs/uploads/?mount={}&from={lender}", self.upload.digest);
+        let request = Request::new(Method::POST, Target::Path(&path), self.scopes().and_pull(lender));
+        self.repository.send(&self.client.transport, &request).await
+    }
+
+    /// Sends the whole blob to where an answer says.
+    async fn put(&self, begun: &Response) -> Result<(), Error> {
+        let request = Request::new(Method::PUT, Target::Url(self.location(begun)?), self.scopes())
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
+            .payload(Payload::File(*self.upload));
+        let statuses = [StatusCode::CREATED, StatusCode::OK, StatusCode::NO_CONTENT];
+        self.repository.expect(&self.client.transport, &request, &statuses).await.map(drop)
+    }
+
+    fn location(&self, begun: &Response) -> Result<Url, Error> {
+        let text = begun.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+        let text = text.ok_or_else(|| self.repository.problem("does not say where to upload to"))?;
+        let url = upload_url(begun.url(), text, &self.upload.digest.to_string());
+        url.ok_or_else(|| self.repository.problem("names an invalid URL to upload to"))
+    }
+
+    fn scopes(&self) -> Scopes {
+        Scopes::push(self.repository.path())
+    }
+}
+
+/// Returns the URL of a whole upload: `location`, which may be relative and have a query of its own, and the digest.
+fn upload_url(asked: &Url, location: &str, digest: &str) -> Option<Url> {
+    let mut url = asked.join(location).ok()?;
+    // Behind a proxy that ends TLS, registries take themselves for unencrypted.
+    if asked.scheme() == "https" && url.scheme() == "http" && url.host_str() == asked.host_str() {
+        url.set_scheme("https").ok()?;
+        url.set_port(asked.port()).ok()?;
+    }
+    // As it is: some registries sign the query, and writing it anew could change it.
+    let query = url.query().filter(|query| !query.is_empty()).map(|query| format!("{query}&")).unwrap_or_default();
+    url.set_query(Some(&format!("{query}digest={digest}")));
+    Some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uploads_go_where_the_registry_says() {
+        for (asked, location, expected) in [
+            (
+                "http://h:5000/v2/a/blobs/uploads/",
+                "/v2/a/u/1?_state=x%3D",
+                "http://h:5000/v2/a/u/1?_state=x%3D&digest=d",
+            ),
+            ("http://h:5000/v2/a/blobs/uploads/", "http://h:5000/u", "http://h:5000/u?digest=d"),
+            ("https://h/v2/a/blobs/uploads/", "https://store.example/u?s=1", "https://store.example/u?s=1&digest=d"),
+            ("https://h/v2/a/blobs/uploads/", "http://h/v2/u", "https://h/v2/u?digest=d"),
+            ("https://h/v2/a/blobs/uploads/", "2?", "https://h/v2/a/blobs/uploads/2?digest=d"),
+        ] {
+            let url = upload_url(&asked.parse().unwrap(), location, "d").unwrap();
+            assert_eq!(url.as_str(), expected, "{location}");
+        }
+    }
+}
