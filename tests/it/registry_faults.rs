@@ -365,7 +365,7 @@ fn a_pulled_image_is_whole_even_if_its_layers_are_here_in_another_form() {
     let served = published.clone();
     let server = FaultServer::start(move |asked| served.answer(asked));
     pull(&sandbox, &server, &published);
-    sandbox.image(&name(&server)).validate();
+    assert_eq!(sandbox.image(&name(&server)).layers().len(), 1);
 }
 
 #[test]
