@@ -187,6 +187,9 @@ impl Published {
         let mut header = tar::Header::new_ustar();
         header.set_size(noise.len() as u64);
         header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         tar.append_data(&mut header, "noise", &noise[..]).unwrap();
         let tar = tar.into_inner().unwrap();
         store.put_bytes(&tar).unwrap();
