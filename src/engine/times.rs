@@ -33,13 +33,12 @@ mod tests {
 
     #[test]
     fn metadata_take_the_time_of_a_layer_nearby() {
-        let cases: [(&[Option<i64>], usize, &[Option<i64>]); 4] = [
-            (&[Some(1), None, Some(5), None, Some(7)], 1, &[Some(1), Some(5), Some(5), Some(5), Some(7)]),
+        for (times, first_new, expected) in [
+            (&[Some(1), None, Some(5), None, Some(7)][..], 1, &[Some(1), Some(5), Some(5), Some(5), Some(7)][..]),
             (&[Some(1), None, None], 1, &[Some(1), Some(1), Some(1)]),
             (&[None, None], 0, &[None, None]),
             (&[None, Some(3)], 1, &[None, Some(3)]),
-        ];
-        for (times, first_new, expected) in cases {
+        ] {
             assert_eq!(settled(times, first_new, None), expected, "{times:?}");
         }
     }

@@ -19,5 +19,5 @@ const VERSION: u32 = 1;
 /// Returns the recipe of `op` over `base`, reading `sources` besides: everything its result depends on, and nothing
 /// else.
 pub(super) fn recipe(op: &Op, base: Option<ChainId>, sources: Value) -> Recipe {
-    Recipe::new(&json!({ "version": VERSION, "op": op, "base": base, "sources": sources }))
+    Recipe::new(json!({ "version": VERSION, "op": op, "base": base, "sources": sources }))
 }

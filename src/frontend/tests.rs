@@ -18,7 +18,7 @@ impl ResolveImage for Images {
         config.config.env = vec!["A=from-base".into()];
         config.config.cmd = Some(vec!["base-cmd".into()]);
         config.rootfs.diff_ids =
-            vec!["sha256:".to_owned() + &"1".repeat(64)].iter().map(|id| id.parse().unwrap()).collect();
+            ["sha256:".to_owned() + &"1".repeat(64)].iter().map(|id| id.parse().unwrap()).collect();
         match reference.familiar().as_str() {
             "base:latest" => {}
             "base:arm" => config.architecture = "arm64".into(),

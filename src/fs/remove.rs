@@ -147,7 +147,7 @@ mod tests {
         let tree = directory.path().join("tree");
         std::fs::create_dir_all(tree.join("a/b/c")).unwrap();
         for path in ["a/b/c", "a/b", "a", ""] {
-            std::fs::set_permissions(tree.join(path), PermissionsExt::from_mode(0)).unwrap();
+            std::fs::set_permissions(tree.join(path), PermissionsExt::from_mode(0o000)).unwrap();
         }
         remove_tree(&tree).unwrap();
         assert!(!tree.exists());

@@ -238,7 +238,7 @@ impl<'a, W: Write> Walk<'a, W> {
             mode: stat.st_mode & 0o7777,
             uid: stat.st_uid,
             gid: stat.st_gid,
-            mtime: Mtime { seconds: stat.st_mtime as i64, nanoseconds: stat.st_mtime_nsec as u32 },
+            mtime: Mtime { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 },
             xattrs: found,
         })
     }

@@ -280,7 +280,7 @@ fn a_tree_goes_into_a_layer_and_comes_back() {
     );
 
     // From the archive alone, times are whole seconds, and files are compared by content.
-    let read_back = unpacked(&[bytes.clone()]);
+    let read_back = unpacked(std::slice::from_ref(&bytes));
     let view = View::of([&read(&bytes[..], &Limits::default()).unwrap().index]);
     assert_eq!(layer_of(read_back.path(), TreeKind::Whole, &view).0, Vec::<String>::new());
 }

@@ -14,6 +14,7 @@ pub struct View {
 }
 
 type Children = BTreeMap<Box<[u8]>, Arc<Node>>;
+type ChildrenIter<'a> = std::collections::btree_map::Iter<'a, Box<[u8]>, Arc<Node>>;
 
 /// A file of a [`View`].
 #[derive(Debug, Clone)]
@@ -236,7 +237,7 @@ impl Cursor {
 /// What [`View::walk`] returns.
 pub struct Walk<'a> {
     path: EntryPath,
-    open: Vec<(usize, std::collections::btree_map::Iter<'a, Box<[u8]>, Arc<Node>>)>,
+    open: Vec<(usize, ChildrenIter<'a>)>,
 }
 
 impl<'a> Iterator for Walk<'a> {
