@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::stack::{Layer, Origin, Stack};
@@ -94,10 +95,26 @@ impl Library {
     }
 
     /// Unpacks a layer over the files of those below it, taking away what it takes away.
-    pub fn unpack_onto(&self, layer: &Layer, target: &std::path::Path, asker: Asker<'_>) -> Result<(), Error> {
-        let (_, tar) = self.tar(layer, asker)?;
-        layer::unpack(tar, target, &options(TreeForm::Plain))?;
-        Ok(())
+    fn unpack_onto(&self, layer: &Layer, target: &Path, asker: Asker<'_>) -> Result<(), Error> {
+        let _work = layer.lock();
+        self.unpack(layer, target, TreeForm::Plain, asker).map(drop)
+    }
+
+    /// Makes the files of a layer: from its index where there is one, for only that knows nanoseconds, by which a later
+    /// comparison tells what did not change.
+    fn unpack(&self, layer: &Layer, target: &Path, form: TreeForm, asker: Asker<'_>) -> Result<DiffId, Error> {
+        let diff_id = layer.diff_id()?;
+        let options = options(form, asker.cancel);
+        if self.store.has_blob(diff_id.digest())?.is_some() && self.store.layer_index(diff_id)?.is_some() {
+            let tar = self.store.open_blob(diff_id.digest())?;
+            layer::materialize(&*self.index_of(diff_id)?, &tar, target, &options)?;
+        } else {
+            let (diff_id, tar) = self.tar(layer, asker)?;
+            let tar = Stoppable { inner: tar, cancel: asker.cancel };
+            let finished = layer::unpack(tar, target, &options)?;
+            self.learn(diff_id, finished)?;
+        }
+        Ok(diff_id)
     }
 
     /// Returns the trees of all layers, making the missing ones side by side.
@@ -118,16 +135,7 @@ impl Library {
             return Ok(layer.set_tree(tree).clone());
         }
         let active = Arc::new(self.snapshots.empty()?);
-        let options = options(TreeForm::Overlay(xattrs));
-        if self.store.has_blob(diff_id.digest())?.is_some() && self.store.layer_index(diff_id)?.is_some() {
-            let tar = self.store.open_blob(diff_id.digest())?;
-            layer::materialize(&*self.index_of(diff_id)?, &tar, active.files(), &options)?;
-        } else {
-            let (diff_id, tar) = self.tar(layer, asker)?;
-            let tar = Stoppable { inner: tar, cancel: asker.cancel };
-            let finished = layer::unpack(tar, active.files(), &options)?;
-            self.learn(diff_id, finished)?;
-        }
+        self.unpack(layer, active.files(), TreeForm::Overlay(xattrs), asker)?;
         active.bind(diff_id)?;
         Ok(layer.set_tree(active.tree()).clone())
     }
@@ -317,9 +325,9 @@ fn each<T: Send>(layers: &[Layer], work: impl Fn(&Layer) -> Result<T, Error> + S
     taken.map(|result| result.unwrap_or(Err(Error::Panicked))).collect()
 }
 
-fn options(form: TreeForm) -> TreeOptions {
+fn options(form: TreeForm, cancel: &Cancel) -> TreeOptions {
     let ownership = if has_single_id() { Ownership::AsPermitted } else { Ownership::Exact };
-    TreeOptions { form, ownership, ..TreeOptions::default() }
+    TreeOptions { form, ownership, cancel: cancel.clone(), ..TreeOptions::default() }
 }
 
 /// Tells whether this process may give files to one user alone, itself (user_namespaces(7)).

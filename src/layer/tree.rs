@@ -1,3 +1,5 @@
+use crate::sys::Cancel;
+
 use super::{Limits, View};
 
 /// How a tree says what is deleted.
@@ -53,4 +55,6 @@ pub struct TreeOptions {
     pub parent: Option<View>,
     /// What the archive may have at most.
     pub limits: Limits,
+    /// Gives up between blocks once it is raised.
+    pub cancel: Cancel,
 }

@@ -83,6 +83,7 @@ const BUFFER_BYTES: usize = 128 << 10;
 
 impl Visit for Maker<'_> {
     fn entry(&mut self, path: &[u8], metadata: &Metadata, content: Content<'_>) -> Result<(), Error> {
+        self.check()?;
         if path.is_empty() {
             return self.dress(b"", metadata, FileType::Directory);
         }
@@ -126,6 +127,10 @@ impl<'a> Maker<'a> {
     fn new(target: &Path, options: &'a TreeOptions) -> Result<Maker<'a>, Error> {
         let root = Root::open(target)?;
         Ok(Maker { root, options, directories: Vec::new(), made: BTreeSet::new(), parent: None, buffer: Vec::new() })
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.options.cancel.check().map_err(|cancelled| Error::Read(std::io::Error::other(cancelled)))
     }
 
     fn finish(mut self) -> Result<(), Error> {
@@ -270,6 +275,7 @@ impl<'a> Maker<'a> {
         self.buffer.resize(BUFFER_BYTES, 0);
         let (mut left, mut has_hole) = (size, false);
         while left > 0 {
+            self.check()?;
             let most = left.min(BUFFER_BYTES as u64) as usize;
             let got = fill(reader, &mut self.buffer[..most])
                 .map_err(|source| Error::Content { path: os_path(path).to_owned(), source })?;

@@ -20,5 +20,6 @@ mod push_pull;
 mod registry_faults;
 mod rootless;
 mod run;
+mod snapshots;
 mod store;
 mod support;

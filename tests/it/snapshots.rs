@@ -1,0 +1,43 @@
+//! Trees on hosts of every kind.
+
+use std::process::Command;
+
+use crate::support::{Need, Sandbox, ran, require};
+
+const STEPS: &str = "RUN mkdir /d && echo 1 > /d/a && echo 1 > /d/b && ln /d/a /d/link && mkfifo /d/pipe\n\
+                     RUN rm /d/a && echo 2 > /d/b && chmod 700 /d/pipe\n\
+                     RUN rm -r /d && mkdir /d && echo 3 > /d/new\n";
+
+/// Where overlayfs cannot be mounted, as over another overlay in a container without volumes, kiln copies: the layers
+/// are the same.
+#[test]
+fn without_overlayfs_the_layers_are_the_same() {
+    if !(require(Need::Root) && require(Need::UserNamespaces) && require(Need::Busybox)) {
+        return;
+    }
+    let sandbox = Sandbox::new().busybox(STEPS);
+    let usual = sandbox.build().unwrap();
+
+    for name in ["lower", "upper", "work", "merged"] {
+        std::fs::create_dir(sandbox.path(name)).unwrap();
+    }
+    let kiln = sandbox.command(&["build", "-t", "copied", "-o", "type=oci,dest=copied.tar", "context"]);
+    let program = kiln.get_program().to_owned();
+    let script = "mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(program).args(kiln.get_args());
+    command
+        .current_dir(sandbox.path(""))
+        .env("KILN_ROOT", sandbox.path("merged/root"))
+        .env("KILN_LOG", "kiln::snapshot=debug");
+    let built = ran(&mut command);
+    assert!(built.stderr.contains("overlayfs does not work here"), "{}", built.stderr);
+    built.ok();
+    let copied = crate::support::Image::from_archive(&sandbox.path("copied.tar"));
+    copied.validate();
+    let layers = |image: &crate::support::Image| -> Vec<Vec<String>> {
+        image.layers().iter().map(|layer| layer.paths().into_iter().map(str::to_owned).collect()).collect()
+    };
+    assert_eq!(layers(&copied), layers(&usual));
+    assert_eq!(copied.file("/d/new"), "3\n");
+}
