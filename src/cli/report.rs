@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::{Error, session};
 use crate::diagnostic::{Diagnostic, Severity, Source, Span, Style, render};
-use crate::{engine, exec, net, registry};
+use crate::{engine, exec, registry};
 
 /// The operation failed.
 const FAILED: u8 = 1;
@@ -157,7 +157,7 @@ fn hint(error: &Error) -> Option<String> {
         }
         _ => {}
     }
-    if let Some(hint) = registry_error(error).and_then(registry_hint) {
+    if let Some(hint) = registry_error(error).and_then(registry::Error::help) {
         return Some(hint);
     }
     causes(error).find_map(|cause| match cause.downcast_ref::<io::Error>()?.kind() {
@@ -175,25 +175,6 @@ fn registry_error(error: &Error) -> Option<&registry::Error> {
             | engine::Error::Exec(exec::Error::Registry(error))
             | engine::Error::Step { source: exec::Error::Registry(error), .. },
         ) => Some(error),
-        _ => None,
-    }
-}
-
-fn registry_hint(error: &registry::Error) -> Option<String> {
-    use registry::Error as R;
-    match error {
-        R::Denied { host, known: false, .. } => {
-            let host = if host == "docker.io" { "" } else { host };
-            Some(format!("there are no credentials for it; `{}` keeps some", format!("docker login {host}").trim_end()))
-        }
-        R::Denied { .. } => Some("the credentials kept for it may be old, or not allow this".to_owned()),
-        R::Unreachable { host, source: net::Error::Tls(_) } => Some(format!(
-            "`--insecure-registry {host}` does without verified TLS; /etc/docker/certs.d/{host}/ca.crt adds an authority"
-        )),
-        R::Network(net::Error::Setup(_)) => {
-            Some("the system's certificates are missing: install `ca-certificates`, or set SSL_CERT_FILE".to_owned())
-        }
-        R::Refused { status: 429, .. } => Some("logged in, or through a mirror, more requests are allowed".to_owned()),
         _ => None,
     }
 }

@@ -241,7 +241,13 @@ impl ResolveImage for Images<'_> {
                 manifest: resolved.manifest().digest(),
                 config: resolved.config().value().clone(),
             }),
-            Err(error) => Err(Unresolved { message: with_causes(&error), help: None }),
+            Err(error) => {
+                let help = match &error {
+                    Error::Registry(error) => error.help(),
+                    _ => None,
+                };
+                Err(Unresolved { message: with_causes(&error), help })
+            }
         }
     }
 }

@@ -1,7 +1,8 @@
 //! An image as a value: a manifest, its config, and the layers both name.
 //!
 //! [`Image::assemble`] makes one from a config and layers, [`Image::open`] reads one from the store. [`save_docker`] and
-//! [`save_oci`] write images into the archives that `docker load`, skopeo, podman and umoci read, and [`load`] reads what they write.
+//! [`save_oci`] write images into the archives that `docker load`, skopeo, podman and umoci read, and [`load()`] reads
+//! what they write.
 
 mod archive;
 mod error;

@@ -167,6 +167,29 @@ impl fmt::Display for Said {
 impl std::error::Error for Said {}
 
 impl Error {
+    /// Returns what would likely mend it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Error::Denied { host, known: false, .. } => {
+                let host = if host == "docker.io" { "" } else { host };
+                let login = format!("docker login {host}");
+                Some(format!("there are no credentials for it; `{}` keeps some", login.trim_end()))
+            }
+            Error::Denied { .. } => Some("the credentials kept for it may be old, or not allow this".to_owned()),
+            Error::Unreachable { host, source: net::Error::Tls(_) } => Some(format!(
+                "`--insecure-registry {host}` does without verified TLS; /etc/docker/certs.d/{host}/ca.crt adds an \
+                 authority"
+            )),
+            Error::Network(net::Error::Setup(_)) => Some(
+                "the system's certificates are missing: install `ca-certificates`, or set SSL_CERT_FILE".to_owned(),
+            ),
+            Error::Refused { status: 429, .. } => {
+                Some("logged in, or through a mirror, more requests are allowed".to_owned())
+            }
+            _ => None,
+        }
+    }
+
     /// Tells whether it only says that somebody stopped the work.
     pub fn is_cancellation(&self) -> bool {
         matches!(self, Error::Cancelled(_))

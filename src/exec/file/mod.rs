@@ -6,7 +6,7 @@
 //!                           its digests
 //! ```
 //!
-//! [`select`] finds what an op reads and digests it: all that a cache key needs, and nothing of the base. [`write`]
+//! [`select()`] finds what an op reads and digests it: all that a cache key needs, and nothing of the base. [`write()`]
 //! applies the actions, in order, to the metadata of the base's [`View`], and then writes what changed in one sorted
 //! pass; the bytes of a file go from its source to the layer and nowhere else. Members of archives alone are kept in a
 //! temporary file, because a layer has an order of its own.
