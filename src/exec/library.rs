@@ -119,6 +119,10 @@ impl Library {
 
     /// Returns the trees of all layers, making the missing ones side by side.
     fn trees(&self, stack: &Stack, xattrs: OverlayXattrs, asker: Asker<'_>) -> Result<Vec<Tree>, Error> {
+        // In the middle of a stage all are there but, perhaps, that of the last layer.
+        if stack.layers().iter().filter(|layer| layer.tree().is_none()).count() <= 1 {
+            return stack.layers().iter().map(|layer| self.tree(layer, xattrs, asker)).collect();
+        }
         each(stack.layers(), |layer| self.tree(layer, xattrs, asker))
     }
 
@@ -190,24 +194,19 @@ impl Library {
 
     /// Returns the files of a stack, merged; reads no file and makes no tree.
     pub fn view(&self, stack: &Stack, asker: Asker<'_>) -> Result<View, Error> {
-        let Some(chain_id) = stack.chain_id()? else { return Ok(View::empty()) };
-        if let Some(view) = lock(&self.views).get(&chain_id) {
-            return Ok(view.clone());
+        let chains = stack.chain_ids()?;
+        let Some(&whole) = chains.last() else { return Ok(View::empty()) };
+        // Most stacks are one layer over one that was asked for before.
+        let below = {
+            let known = lock(&self.views);
+            (0..chains.len()).rev().find_map(|place| Some((place + 1, known.get(&chains[place])?.clone())))
+        };
+        let (first, mut view) = below.unwrap_or_default();
+        let indexes = each(&stack.layers()[first..], |layer| self.index(layer, asker))?;
+        for (slot, index) in (first..).zip(&indexes) {
+            view.apply(slot as u32, index);
         }
-        let indexes = each(stack.layers(), |layer| self.index(layer, asker))?;
-        let mut view = View::empty();
-        let mut chain: Option<ChainId> = None;
-        for (slot, (layer, index)) in stack.layers().iter().zip(&indexes).enumerate() {
-            let diff_id = layer.diff_id()?;
-            let here = chain.map_or(ChainId::base(diff_id), |below| below.extend(diff_id));
-            let known = lock(&self.views).get(&here).cloned();
-            match known {
-                Some(known) => view = known,
-                None => view.apply(slot as u32, index),
-            }
-            chain = Some(here);
-        }
-        lock(&self.views).insert(chain_id, view.clone());
+        lock(&self.views).insert(whole, view.clone());
         Ok(view)
     }
 
@@ -305,8 +304,8 @@ impl Library {
 
 /// Does `work` for every layer, a few at once, and returns the results in order.
 fn each<T: Send>(layers: &[Layer], work: impl Fn(&Layer) -> Result<T, Error> + Sync) -> Result<Vec<T>, Error> {
-    if let [only] = layers {
-        return Ok(vec![work(only)?]);
+    if layers.len() <= 1 {
+        return layers.iter().map(work).collect();
     }
     let next = std::sync::atomic::AtomicUsize::new(0);
     let results: Vec<Mutex<Option<Result<T, Error>>>> = layers.iter().map(|_| Mutex::new(None)).collect();

@@ -116,6 +116,17 @@ impl Stack {
         Ok(ChainId::of(self.diff_ids()?))
     }
 
+    /// Returns the identity of every stack that this one grew over, base first, and its own last; waits as
+    /// [`Stack::chain_id`] does.
+    pub(crate) fn chain_ids(&self) -> Result<Vec<ChainId>, Error> {
+        let grow = |below: &mut Option<ChainId>, diff_id| {
+            let here = below.map_or(ChainId::base(diff_id), |below: ChainId| below.extend(diff_id));
+            *below = Some(here);
+            *below
+        };
+        Ok(self.diff_ids()?.into_iter().scan(None, grow).collect())
+    }
+
     /// Tells whether the identity of every layer is known now.
     pub(crate) fn is_known(&self) -> bool {
         self.layers.iter().all(|layer| layer.known_diff_id().is_some())
