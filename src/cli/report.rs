@@ -104,15 +104,13 @@ fn step_failed(title: &str, origin: Option<&(Source, Span)>, status: &str, style
 }
 
 fn output(tail: &[String], log: Option<&Path>) -> String {
-    let mut text = String::new();
     if tail.is_empty() {
-        text += "it wrote nothing\n";
-    } else {
-        text += "the last lines it wrote:\n";
-        for line in tail {
-            // Writing into a String cannot fail.
-            let _ = writeln!(text, "    {}", super::progress::without_controls(line));
-        }
+        return "it wrote nothing\n".to_owned();
+    }
+    let mut text = "the last lines it wrote:\n".to_owned();
+    for line in tail {
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "    {}", super::progress::without_controls(line));
     }
     if let Some(log) = log {
         let _ = writeln!(text, "all it wrote: {}", log.display());

@@ -30,7 +30,7 @@ impl Engine {
                 return Ok(image::Layer { diff_id, blob: descriptor(known) });
             }
         }
-        let mut tar = Stoppable { inner: self.store.open_blob(layer.blob.digest)?, cancel };
+        let mut tar = cancel.guard(self.store.open_blob(layer.blob.digest)?);
         let ingest = self.store.ingest_with(Hashing::Caller)?;
         let path = ingest.path().to_owned();
         let failed = |source: io::Error| match cancel.is_cancelled() {
@@ -49,16 +49,4 @@ impl Engine {
 
 fn is_plain(media_type: &str) -> bool {
     matches!(media_type, media_type::OCI_LAYER | media_type::DOCKER_LAYER)
-}
-
-struct Stoppable<'a, R> {
-    inner: R,
-    cancel: &'a Cancel,
-}
-
-impl<R: io::Read> io::Read for Stoppable<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.cancel.check().map_err(io::Error::other)?;
-        self.inner.read(buffer)
-    }
 }

@@ -1,5 +1,4 @@
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::stack::{Layer, Origin, Stack};
 use super::{Error, Output};
 use crate::layer::{
-    self, Index, Kind as FileKind, Limits, Node, OverlayXattrs, Ownership, TreeForm, TreeOptions, View,
+    self, Index, Kind as FileKind, Limits, Node, OverlayXattrs, Ownership, Slice, TreeForm, TreeOptions, View,
 };
 use crate::oci::{ChainId, DiffId, Digest, Encoded, Manifest, media_type};
 use crate::registry;
@@ -110,8 +109,7 @@ impl Library {
             layer::materialize(&*self.index_of(diff_id)?, &tar, target, &options)?;
         } else {
             let (diff_id, tar) = self.tar(layer, asker)?;
-            let tar = Stoppable { inner: tar, cancel: asker.cancel };
-            let finished = layer::unpack(tar, target, &options)?;
+            let finished = layer::unpack(asker.cancel.guard(tar), target, &options)?;
             self.learn(diff_id, finished)?;
         }
         Ok(diff_id)
@@ -153,7 +151,7 @@ impl Library {
         let _work = layer.lock();
         if self.store.layer_index(diff_id)?.is_none() {
             let (_, tar) = self.tar(layer, asker)?;
-            let finished = layer::read(Stoppable { inner: tar, cancel: asker.cancel }, &Limits::default())?;
+            let finished = layer::read(asker.cancel.guard(tar), &Limits::default())?;
             self.learn(diff_id, finished)?;
         }
         self.index_of(diff_id)
@@ -217,7 +215,7 @@ impl Library {
         let diff_id = layer.diff_id()?;
         if self.store.has_blob(diff_id.digest())?.is_some() {
             let file = self.store.open_blob(diff_id.digest())?;
-            return Ok(Box::new(Range { file, offset, end: offset + size }));
+            return Ok(Box::new(Slice::new(file, offset, size)));
         }
         // A compressed layer cannot be entered in its middle; its tree can, and somebody may need it again.
         let xattrs = match self.snapshots.kind()? {
@@ -336,33 +334,4 @@ fn has_single_id() -> bool {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A reader that ends with an error once somebody wants it to.
-struct Stoppable<'a, R> {
-    inner: R,
-    cancel: &'a Cancel,
-}
-
-impl<R: Read> Read for Stoppable<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.cancel.check().map_err(io::Error::other)?;
-        self.inner.read(buffer)
-    }
-}
-
-/// A part of a file.
-struct Range {
-    file: File,
-    offset: u64,
-    end: u64,
-}
-
-impl Read for Range {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wanted = usize::try_from(self.end - self.offset).unwrap_or(usize::MAX).min(buffer.len());
-        let got = std::os::unix::fs::FileExt::read_at(&self.file, &mut buffer[..wanted], self.offset)?;
-        self.offset += got as u64;
-        Ok(got)
-    }
 }

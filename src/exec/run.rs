@@ -1,5 +1,4 @@
 use std::fs::File;
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -123,7 +122,7 @@ impl Finish {
         let store = self.library.store();
         let before = self.library.view(&self.root, asker)?;
         let ingest = store.ingest_with(Hashing::Caller)?;
-        let mut writer = Writer::new(Stoppable { inner: ingest, cancel: &self.cancel });
+        let mut writer = Writer::new(self.cancel.guard(ingest));
         match active.view() {
             View::Overlay { upper, xattrs, .. } => {
                 let kind = TreeKind::Upper(*xattrs);
@@ -133,8 +132,8 @@ impl Finish {
                 layer::diff(path, TreeKind::Whole, &before, &mut writer)?;
             }
         }
-        let (Stoppable { inner: ingest, .. }, finished) = writer.finish()?;
-        ingest.commit(Some((finished.diff_id.digest(), finished.size_bytes)))?;
+        let (ingest, finished) = writer.finish()?;
+        ingest.into_inner().commit(Some((finished.diff_id.digest(), finished.size_bytes)))?;
         let diff_id = self.library.add(finished)?;
         if matches!(active.view(), View::Overlay { .. }) {
             active.bind(diff_id)?;
@@ -145,23 +144,6 @@ impl Finish {
         };
         self.cache.insert(&recipe, Some(diff_id), &self.build, self.created)?;
         Ok(diff_id)
-    }
-}
-
-/// A writer that ends with an error once somebody wants it to.
-struct Stoppable<'a, W> {
-    inner: W,
-    cancel: &'a Cancel,
-}
-
-impl<W: Write> Write for Stoppable<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.cancel.check().map_err(io::Error::other)?;
-        self.inner.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
     }
 }
 

@@ -1,3 +1,4 @@
+use std::borrow::Borrow;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -221,23 +222,23 @@ fn header<'a>(path: &[u8], metadata: &'a Metadata, content: &'a Content<'_>) -> 
 /// A stretch of a file: one entry's content in a layer's archive. It does not move the file's own position, so many
 /// may read the same file at once.
 #[derive(Debug)]
-pub struct Slice<'a> {
-    file: &'a File,
+pub struct Slice<F> {
+    file: F,
     position: u64,
     end: u64,
 }
 
-impl<'a> Slice<'a> {
+impl<F: Borrow<File>> Slice<F> {
     /// Returns the `size` bytes at `offset`, as an index says them.
-    pub fn new(file: &'a File, offset: u64, size: u64) -> Slice<'a> {
+    pub fn new(file: F, offset: u64, size: u64) -> Slice<F> {
         Slice { file, position: offset, end: offset.saturating_add(size) }
     }
 }
 
-impl Read for Slice<'_> {
+impl<F: Borrow<File>> Read for Slice<F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = (self.end - self.position).min(buffer.len() as u64) as usize;
-        let got = self.file.read_at(&mut buffer[..most], self.position)?;
+        let got = self.file.borrow().read_at(&mut buffer[..most], self.position)?;
         self.position += got as u64;
         Ok(got)
     }

@@ -1,3 +1,4 @@
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -39,11 +40,48 @@ impl Cancel {
         self.flag.clone()
     }
 
+    /// Returns `inner`, which fails to read and write once the flag is raised.
+    pub fn guard<T>(&self, inner: T) -> Guarded<'_, T> {
+        Guarded { inner, cancel: self }
+    }
+
     /// Returns an error once the flag is raised.
     ///
     /// # Errors
     /// [`Cancelled`].
     pub fn check(&self) -> Result<(), Cancelled> {
         if self.is_cancelled() { Err(Cancelled) } else { Ok(()) }
+    }
+}
+
+/// A reader or writer of long work. What it returns then is an I/O error, whose cause is [`Cancelled`].
+#[derive(Debug)]
+pub struct Guarded<'a, T> {
+    inner: T,
+    cancel: &'a Cancel,
+}
+
+impl<T> Guarded<'_, T> {
+    /// Returns what is guarded.
+    pub fn into_inner(self) -> T {
+        self.inner
+    }
+}
+
+impl<R: Read> Read for Guarded<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.cancel.check().map_err(io::Error::other)?;
+        self.inner.read(buffer)
+    }
+}
+
+impl<W: Write> Write for Guarded<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.cancel.check().map_err(io::Error::other)?;
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
     }
 }

@@ -8,4 +8,4 @@ pub mod mount;
 pub mod ns;
 pub mod seccomp;
 
-pub use cancel::{Cancel, Cancelled};
+pub use cancel::{Cancel, Cancelled, Guarded};

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use tar::{Archive, EntryType};
 
+use super::WriteOptions;
 use super::error::shown;
 use super::resolve::clean;
 use super::source::Shape;
-use super::{Cancellable, WriteOptions};
 use crate::layer::{self, Metadata, Mtime, Slice};
 use crate::oci::HashingWriter;
 use crate::sys::Cancel;
@@ -97,7 +97,7 @@ impl Spool {
     }
 
     /// Reads back `length` bytes.
-    pub(super) fn read(&self, offset: u64, length: u64) -> Slice<'_> {
+    pub(super) fn read(&self, offset: u64, length: u64) -> Slice<&File> {
         Slice::new(self.file.as_ref().expect("only what was kept is read back"), offset, length)
     }
 }
@@ -134,7 +134,7 @@ impl<R: Read> Read for Metered<'_, R> {
 /// cannot be read.
 pub(super) fn members(content: impl Read + Send, spool: &mut Spool) -> Result<Option<Vec<Member>>, ArchiveError> {
     let cancel = spool.cancel.clone();
-    let Ok((_, content)) = layer::decompress(Cancellable { inner: content, cancel: &cancel }) else { return Ok(None) };
+    let Ok((_, content)) = layer::decompress(cancel.guard(content)) else { return Ok(None) };
     let left = Cell::new(MOST_HEADER_BYTES);
     let mut archive = Archive::new(Metered { inner: content, left: &left });
     let Ok(mut entries) = archive.entries() else { return Ok(None) };

@@ -5,7 +5,7 @@ use super::archive::Spool;
 use super::select::input;
 use super::source::{Shape, open, shape};
 use super::staged::{Bytes, Change, Put, Staged};
-use super::{Cancellable, Error, Source, Stack, WriteOptions};
+use super::{Error, Source, Stack, WriteOptions};
 use crate::layer::{Content, Metadata, Writer};
 
 /// Writes what differs from `base`, each entry after the directories above it.
@@ -97,7 +97,7 @@ impl<'a, W: Write> Emitter<'a, W> {
         let content = match &put.shape {
             Shape::File { size_bytes, digest } => {
                 let content = self.content(put, *size_bytes)?;
-                let mut content = Cancellable { inner: content, cancel: &self.options.cancel };
+                let mut content = self.options.cancel.guard(content);
                 return Ok(self.writer.append(
                     path,
                     &put.metadata,

@@ -63,19 +63,6 @@ pub struct WriteOptions {
     pub cancel: Cancel,
 }
 
-/// Reads until a flag is raised.
-struct Cancellable<'a, R> {
-    inner: R,
-    cancel: &'a Cancel,
-}
-
-impl<R: Read> Read for Cancellable<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.cancel.check().map_err(io::Error::other)?;
-        self.inner.read(buffer)
-    }
-}
-
 /// Writes the layer that `selection` makes over `base`: no entry at all where nothing changes.
 ///
 /// `sources` are those that were selected from, in the order of the op's inputs.
