@@ -4,11 +4,14 @@
 
 mod dump;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kiln::diagnostic::{Source, Style, render};
-use kiln::dockerfile;
+use kiln::diagnostic::{Diagnostic, Source, Style, render};
+use kiln::dockerfile::{self, instruction::Dockerfile};
+use kiln::frontend::{self, PlanOptions, ResolveImage, ResolvedImage, Unresolved};
+use kiln::oci::{DiffId, Digest, ImageConfig, Platform, Reference};
 
 #[test]
 fn dockerfiles_are_read_as_their_goldens_say() {
@@ -28,19 +31,56 @@ fn check(case: &Path) -> Vec<String> {
     let bytes = fs::read(case.join("Dockerfile")).unwrap();
     let source = dockerfile::source_from_bytes("Dockerfile", &bytes).unwrap();
     let parsed = dockerfile::parse(&source);
-    let (instructions, diagnostics) = match dockerfile::read(&source) {
-        Ok((file, warnings)) => (dump::instructions(&file, &source), warnings),
-        Err(found) => (String::new(), found),
+    let (instructions, graph, diagnostics) = match dockerfile::read(&source) {
+        Ok((file, warnings)) => (dump::instructions(&file, &source), graph(&source, &file), warnings),
+        Err(found) => (String::new(), String::new(), found),
     };
-    let reports: Vec<String> = diagnostics.iter().map(|found| render(&source, found, Style::Plain) + "\n").collect();
     [
         compare(&case.join("ast.txt"), &dump::ast(&parsed.ast, &source)),
         compare(&case.join("instructions.txt"), &instructions),
-        compare(&case.join("diagnostics.txt"), &reports.join("\n")),
+        compare(&case.join("graph.txt"), &graph),
+        compare(&case.join("diagnostics.txt"), &reports(&source, &diagnostics)),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+fn reports(source: &Source, found: &[Diagnostic]) -> String {
+    let reports: Vec<String> = found.iter().map(|found| render(source, found, Style::Plain) + "\n").collect();
+    reports.join("\n")
+}
+
+/// Knows every image: one layer, and nothing in its config.
+struct AnyImage;
+
+impl ResolveImage for AnyImage {
+    fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, Unresolved> {
+        let mut config = ImageConfig {
+            os: platform.os.clone(),
+            architecture: platform.architecture.clone(),
+            ..ImageConfig::default()
+        };
+        config.rootfs.diff_ids = vec![DiffId::new(Digest::of(b"layer"))];
+        Ok(ResolvedImage { reference: reference.clone(), manifest: Digest::of(b"manifest"), config })
+    }
+}
+
+/// Returns what is to be done for the last stage, or why it cannot be.
+fn graph(source: &Source, file: &Dockerfile) -> String {
+    let options = PlanOptions {
+        build_args: BTreeMap::new(),
+        target: None,
+        platform: None,
+        build_platform: Platform::new("linux", "amd64", None),
+        labels: BTreeMap::new(),
+        network: None,
+        no_cache: false,
+    };
+    match frontend::plan(source, file, &options, &AnyImage) {
+        Ok(plan) => dump::graph(&plan),
+        Err(found) => reports(source, &found),
+    }
 }
 
 /// Compares a golden, which is absent where nothing is to be said.

@@ -5,6 +5,8 @@ use std::fmt::Write;
 use kiln::diagnostic::{Source, Span, Spanned};
 use kiln::dockerfile::ast::{Arguments, Declaration, Dockerfile, Flag, Heredoc, Instruction, Pair};
 use kiln::dockerfile::instruction;
+use kiln::frontend::Plan;
+use kiln::oci::Digest;
 
 /// Returns a place: columns are characters, from 1, and the end is one past the last.
 pub(super) fn place(source: &Source, span: Span) -> String {
@@ -207,4 +209,22 @@ fn string_length(text: &str) -> usize {
         closes
     });
     end.unwrap().0 + 1
+}
+
+/// Returns one line for each node, with its title, its inputs and its op, and then the history.
+pub(super) fn graph(plan: &Plan) -> String {
+    let mut text = String::new();
+    for (id, node) in plan.graph.nodes() {
+        let inputs: Vec<String> = node.inputs.iter().map(|input| input.0.to_string()).collect();
+        // Digests of this length say nothing to a reader, and would hide what does.
+        let op = serde_json::to_string(&node.op).unwrap().replace(&format!("{}", Digest::of(b"manifest")), "MANIFEST");
+        let op = op.replace(&format!("{}", Digest::of(b"layer")), "LAYER");
+        let title = node.step.title.replace(&format!("{}", Digest::of(b"manifest")), "MANIFEST");
+        text += &format!("{} ({}) {title}\n  {op}\n", id.0, inputs.join(" "));
+    }
+    for item in &plan.history {
+        let layer = item.layer.map_or("-".to_owned(), |layer| layer.0.to_string());
+        text += &format!("history {layer} {:?}\n", item.created_by);
+    }
+    text
 }
