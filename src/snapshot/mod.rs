@@ -9,6 +9,7 @@
 //! copied and nothing walked but what changed. Where the kernel or the file system of the store does not have it, a
 //! step gets a whole copy of all files, which is as right and much slower.
 
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
@@ -161,7 +162,11 @@ impl Snapshotter {
         }
         let work = upper.with_file_name(WORK);
         make_directory(&work)?;
-        let lower = lower.iter().rev().map(|tree| tree.path.clone()).collect();
+        // The kernel refuses the same directory twice (ELOOP), and stacks do have equal layers, empty ones above all. What
+        // the lower one says, the upper one says again, whatever lies between.
+        let mut seen = HashSet::new();
+        let top_first = lower.iter().rev().map(|tree| tree.path.clone());
+        let lower = top_first.filter(|path| seen.insert(path.clone())).collect();
         active.view = View::Overlay { lower, upper, work, xattrs };
         Ok(active)
     }

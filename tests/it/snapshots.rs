@@ -41,3 +41,20 @@ fn without_overlayfs_the_layers_are_the_same() {
     assert_eq!(layers(&copied), layers(&usual));
     assert_eq!(copied.file("/d/new"), "3\n");
 }
+
+/// Equal layers are one tree, and may stand in a stack more than once.
+#[test]
+fn equal_layers_in_one_stack_are_no_obstacle() {
+    if !(require(Need::UserNamespaces) && require(Need::Busybox)) {
+        return;
+    }
+    let toggle = "RUN rm -f /b; touch -d @1 /a; touch -d @2 /\nRUN rm -f /a; touch -d @1 /b; touch -d @2 /\n";
+    let text = format!("RUN true\nRUN : again\n{toggle}{}", toggle.replace("rm", "rm ").replace("RUN", "RUN  "));
+    let sandbox = Sandbox::new().busybox(&text);
+    let first = sandbox.build().unwrap();
+    let equal = |a: usize, b: usize| first.layer(a).diff_id() == first.layer(b).diff_id();
+    assert!(equal(2, 3) && equal(5, 7), "{:?}", first.layers().len());
+    // Now the trees are those of earlier steps.
+    let sandbox = sandbox.busybox(&(text + "RUN test ! -e /a && test -e /b && echo x > /x\n"));
+    assert_eq!(sandbox.build().unwrap_or_else(|failure| panic!("{}", failure.text)).file("/x"), "x\n");
+}

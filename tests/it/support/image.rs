@@ -172,6 +172,11 @@ impl Image {
 }
 
 impl Layer {
+    /// Returns the digest of its tar.
+    pub fn diff_id(&self) -> Digest {
+        self.diff_id
+    }
+
     fn read(blob: &[u8]) -> Layer {
         let tar = match blob {
             [0x1f, 0x8b, ..] => {
