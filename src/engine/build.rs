@@ -116,10 +116,11 @@ impl Job<'_> {
         let plan = self.plan(loaded, &library)?;
         self.warn(&loaded.source, &plan.warnings);
         let stat_cache = Arc::new(StatCache::new(&self.engine.store, &self.options.context));
-        let context = Context::open(&self.options.context, loaded.ignore.clone(), Some(stat_cache.clone()))?;
         let targets: Vec<NodeId> = plan.target.into_iter().collect();
         let numbers = plan.graph.needed(&targets).into_iter().zip(1..).collect();
         let stop = self.cancel.child();
+        let context = Context::open(&self.options.context, loaded.ignore.clone(), Some(stat_cache.clone()))?;
+        let context = context.cancelled_by(stop.clone());
         let setting = Setting {
             contexts: HashMap::from([(MAIN_CONTEXT.to_owned(), Arc::new(context))]),
             build: self.build.clone(),

@@ -86,11 +86,6 @@ impl Index {
         }
         if rest.is_empty() { Ok(index) } else { Err(Error::IndexDamaged) }
     }
-
-    /// Returns the sum of the sizes of all files.
-    pub fn content_bytes(&self) -> u64 {
-        self.entries.iter().map(|entry| if let Kind::File { size, .. } = entry.kind { size } else { 0 }).sum()
-    }
 }
 
 impl<'a> Record<'a> {

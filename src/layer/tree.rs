@@ -1,6 +1,6 @@
 use crate::sys::Cancel;
 
-use super::{Limits, View};
+use super::Limits;
 
 /// How a tree says what is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,9 +50,6 @@ pub struct TreeOptions {
     pub form: TreeForm,
     /// How strict owners are.
     pub ownership: Ownership,
-    /// What lies under the layer, where known: directories that the layer implies without an entry become like those
-    /// below, instead of root's with mode 0755.
-    pub parent: Option<View>,
     /// What the archive may have at most.
     pub limits: Limits,
     /// Gives up between blocks once it is raised.

@@ -194,12 +194,7 @@ impl<'a> Maker<'a> {
 
     /// Makes a directory that no entry speaks of.
     fn imply(&mut self, path: &[u8], name: &[u8]) -> Result<(), Error> {
-        let like = self.options.parent.as_ref().and_then(|view| view.lookup(path));
-        let metadata = match like {
-            Some(node) if node.is_directory() => node.metadata.clone(),
-            _ => super::view::implied_directory(),
-        };
-        self.directory(path, name, &metadata)
+        self.directory(path, name, &super::view::implied_directory())
     }
 
     fn directory(&mut self, path: &[u8], name: &[u8], metadata: &Metadata) -> Result<(), Error> {

@@ -189,12 +189,7 @@ impl View {
     fn canonical_directory<'a>(&self, path: &'a [u8], cursor: &'a mut Cursor) -> Cow<'a, [u8]> {
         if cursor.written.as_deref() != Some(path) {
             let canonical = match self.resolve(path) {
-                Ok(mut found) => {
-                    for name in &found.missing {
-                        join(&mut found.path, name);
-                    }
-                    found.path
-                }
+                Ok(found) => found.full_path(),
                 // A loop of links, or a file in the way: the layer's own directory takes its place.
                 Err(_) => path.to_vec(),
             };

@@ -67,18 +67,6 @@ impl Store {
         Ok(removed)
     }
 
-    /// Removes a name and nothing else; tells whether it was there.
-    ///
-    /// # Errors
-    /// [`Error::Io`], those of the database.
-    pub fn remove_tag(&self, reference: &Reference) -> Result<bool, Error> {
-        self.database().write(|transaction| {
-            let gone = transaction.execute("DELETE FROM tags WHERE reference = ?", [reference.to_string()])? > 0;
-            self.write_layout_index(transaction)?;
-            Ok(gone)
-        })
-    }
-
     /// Deletes what is doomed and not needed after all; returns the layers that are gone. The caller is alone.
     ///
     /// First the rows, then the files, then the doom: killed in between, the next one alone begins again.

@@ -75,3 +75,22 @@ fn after_a_kill_the_store_is_whole_and_the_work_is_kept() {
     assert_eq!(image.executed().iter().filter(|title| title.contains("RUN")).count(), 1);
     image.validate();
 }
+
+#[test]
+fn an_interrupt_ends_the_reading_of_a_large_context() {
+    let sandbox = Sandbox::new().file("huge", "").dockerfile("FROM scratch\nCOPY huge /\n");
+    // Holes cost no disk, and reading them takes minutes.
+    fs::File::options().write(true).open(sandbox.context("huge")).unwrap().set_len(256 << 30).unwrap();
+    let child = sandbox.start(&["build", "--progress=plain", "context"]);
+    let descriptors = format!("/proc/{}/fd", child.id());
+    let reads = |entry: fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|file| file == sandbox.context("huge"));
+    wait_until("the file to be read", || {
+        fs::read_dir(&descriptors).is_ok_and(|open| open.filter_map(Result::ok).any(reads))
+    });
+    let started = Instant::now();
+    signal(&child, Signal::INT);
+    let output = child.wait_with_output().unwrap();
+    let took = started.elapsed();
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(took < Duration::from_millis(500), "{took:?}");
+}

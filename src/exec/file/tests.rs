@@ -1,3 +1,6 @@
+//! What copies and archives do to trees. One file, because every test speaks the small language below, and a case is
+//! found by what it says and not by where it stands.
+//!
 //! Trees are written one entry a line: `f 644 7:8 path content`, `d 755 0:0 path`, `l path target`; mtimes are 1 in bases
 //! and sources, and 9 is now. Results have `w path` for whiteouts and `h path target` for hard links besides.
 
