@@ -87,6 +87,18 @@ impl Ignore {
         self.verdict_in(&scope, path)
     }
 
+    /// Tells whether a path, `""` for the root, is kept out with everything below it and no exception anywhere could
+    /// bring it back.
+    pub fn excludes_for_good(&self, path: &str) -> bool {
+        if self.rules.iter().any(|rule| rule.exception) {
+            return false;
+        }
+        match path {
+            "" => self.rules.iter().any(|rule| matches!(rule.text.as_str(), "*" | "**" | "**/*")),
+            path => self.verdict(path.as_bytes()).is_ignored(),
+        }
+    }
+
     /// Returns the scope of what lies in the root.
     pub fn root(&self) -> Scope {
         Scope(vec![false; self.rules.len()])

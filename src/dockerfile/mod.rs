@@ -8,13 +8,14 @@
 
 pub mod ast;
 pub mod instruction;
+pub mod lint;
 mod lower;
 mod parse;
 pub mod shell;
 mod suggest;
 mod text;
 
-pub use lower::{lower, parse_trigger, read};
+pub use lower::{lower, parse_trigger, read, read_parsed};
 pub use parse::{Parsed, parse};
 #[doc(hidden)]
 pub use parse::{RULES, accepts};

@@ -5,12 +5,14 @@ use jiff::Timestamp;
 
 use super::assemble::assemble;
 use super::dockerfile::{self, Loaded};
+use super::lint;
 use super::record::Recorder;
 use super::resolve::Resolver;
 use super::stat_cache::StatCache;
 use super::{BuildOptions, BuildResult, Engine, Error};
 use crate::context::Context;
 use crate::diagnostic::Diagnostic;
+use crate::dockerfile::lint::Occasion;
 use crate::exec::{self, Asker, Executor, Library, Setting, Stack};
 use crate::frontend::{self, Plan, PlanOptions, ResolveImage, ResolvedImage, Unresolved};
 use crate::graph::{BuildGraph, NodeId};
@@ -74,7 +76,6 @@ pub(super) struct Job<'a> {
 impl Job<'_> {
     fn run(&self) -> Result<BuildResult, Error> {
         let loaded = dockerfile::load(self.options)?;
-        self.warn(&loaded.source, &loaded.warnings);
         let built = self.make(&loaded)?;
         let built = self.keep(built)?;
         for output in &self.options.outputs {
@@ -101,12 +102,12 @@ impl Job<'_> {
         self.observer.clone()
     }
 
-    fn warn(&self, source: &crate::diagnostic::Source, warnings: &[Diagnostic]) {
-        for warning in warnings {
-            let line = warning.labels.first().map(|(span, _)| source.line(span.start));
-            let place = line.map(|line| format!(" ({}:{line})", source.name())).unwrap_or_default();
-            self.observer.observe(Event::Warning { message: format!("{}{place}", warning.message) });
-        }
+    /// Says what there is to say about the build file, and fails where the file wants that.
+    fn warn(&self, loaded: &Loaded, planned: &[Diagnostic]) -> Result<(), Error> {
+        let controls = lint::controls(loaded, self.options)?;
+        let found = lint::select(loaded, &controls, planned.iter().cloned(), Occasion::Build);
+        found.iter().for_each(|finding| self.observer.observe(lint::event(&loaded.source, finding)));
+        lint::verdict(&controls, &found)
     }
 
     /// Plans the build, gets every needed step done, and puts the image together.
@@ -114,7 +115,7 @@ impl Job<'_> {
         let client = self.engine.client(&self.options.insecure_registries);
         let library = Arc::new(Library::new(&self.engine.store, client));
         let plan = self.plan(loaded, &library)?;
-        self.warn(&loaded.source, &plan.warnings);
+        self.warn(loaded, &plan.warnings)?;
         let stat_cache = Arc::new(StatCache::new(&self.engine.store, &self.options.context));
         let targets: Vec<NodeId> = plan.target.into_iter().collect();
         let numbers = plan.graph.needed(&targets).into_iter().zip(1..).collect();
@@ -158,6 +159,7 @@ impl Job<'_> {
             labels: self.options.labels.clone(),
             network: self.options.network,
             no_cache: self.options.no_cache,
+            ignore: Some(loaded.ignore.clone()),
         };
         frontend::plan(&loaded.source, &loaded.file, &options, &images).map_err(|found| {
             self.cancel.check().err().map_or(Error::Diagnostics { file: loaded.source.clone(), found }, Error::from)

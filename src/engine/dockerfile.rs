@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{BuildOptions, DockerfileSource, Error};
 use crate::context::Ignore;
 use crate::diagnostic::Source;
-use crate::dockerfile::{self, instruction};
+use crate::dockerfile::{self, ast, instruction};
 
 /// Names looked for in the context, in this order.
 const NAMES: [&str; 2] = ["Dockerfile", "dockerfile"];
@@ -17,6 +17,8 @@ const MAX_BYTES: u64 = 16 << 20;
 pub(super) struct Loaded {
     /// Its text.
     pub(super) source: Source,
+    /// What was written.
+    pub(super) ast: ast::Dockerfile,
     /// What it means.
     pub(super) file: instruction::Dockerfile,
     /// Its rules for the context.
@@ -31,10 +33,11 @@ pub(super) fn load(options: &BuildOptions) -> Result<Loaded, Error> {
         return Err(Error::NoContext { path: options.context.clone() });
     }
     let (source, path) = text(options)?;
-    let (file, warnings) =
-        dockerfile::read(&source).map_err(|found| Error::Diagnostics { file: source.clone(), found })?;
+    let parsed = dockerfile::parse(&source);
+    let (file, warnings) = dockerfile::read_parsed(&parsed, &source)
+        .map_err(|found| Error::Diagnostics { file: source.clone(), found })?;
     let ignore = ignore(&options.context, path.as_deref())?;
-    Ok(Loaded { source, file, ignore, warnings })
+    Ok(Loaded { source, ast: parsed.ast, file, ignore, warnings })
 }
 
 fn text(options: &BuildOptions) -> Result<(Source, Option<PathBuf>), Error> {

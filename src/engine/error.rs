@@ -56,6 +56,15 @@ pub enum Error {
         /// The context.
         context: PathBuf,
     },
+    /// The build file asks for an error where lint finds anything, and it did.
+    #[error("lint violation found for rules: {}", rules.join(", "))]
+    LintViolation {
+        /// The rules, in alphabetical order.
+        rules: Vec<&'static str>,
+    },
+    /// The build argument that says which rules are wanted.
+    #[error(transparent)]
+    LintControls(#[from] dockerfile::lint::InvalidOption),
     /// The build file is no text.
     #[error(transparent)]
     Dockerfile(#[from] dockerfile::Error),

@@ -14,6 +14,7 @@ mod dockerfile;
 mod error;
 mod export;
 mod images;
+mod lint;
 mod options;
 mod record;
 mod resolve;

@@ -90,6 +90,11 @@ impl Copying {
         self.sources.iter().map(path).chain(self.inline.iter().map(inline)).map(action).collect()
     }
 
+    /// Returns the paths to copy, expanded, in the order of their words.
+    pub(super) fn paths(&self) -> &[String] {
+        &self.sources
+    }
+
     /// Tells whether anything is read from elsewhere.
     pub(super) fn reads(&self) -> bool {
         !self.sources.is_empty()

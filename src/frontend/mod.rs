@@ -11,6 +11,7 @@ mod copy;
 mod environment;
 mod expand;
 mod history;
+mod lint;
 mod ports;
 mod run;
 mod signal;
@@ -20,6 +21,7 @@ mod titles;
 
 use std::collections::BTreeMap;
 
+use crate::context::Ignore;
 use crate::diagnostic::{Diagnostic, Source};
 use crate::dockerfile::instruction;
 use crate::graph::{BuildGraph, Network, NodeId};
@@ -74,6 +76,8 @@ pub struct PlanOptions {
     pub network: Option<Network>,
     /// Whether cached results are ignored.
     pub no_cache: bool,
+    /// What the context does not hold, where a warning about that is wanted.
+    pub ignore: Option<Ignore>,
 }
 
 /// What to do, and what the image will say about itself.
@@ -111,6 +115,26 @@ pub fn plan(
     images: &dyn ResolveImage,
 ) -> Result<Plan, Vec<Diagnostic>> {
     Planner::new(source, file, options, images).plan()
+}
+
+/// What planning finds out about a file without building anything.
+#[derive(Debug, Clone, Default)]
+pub struct Checked {
+    /// What does not forbid a build.
+    pub warnings: Vec<Diagnostic>,
+    /// What does, in the order of its places.
+    pub errors: Vec<Diagnostic>,
+}
+
+/// Plans the stage that `options` ask for, or every stage where they ask for none, for what there is to say about them.
+/// An image that is not found is taken for one of which nothing is known.
+pub fn check(
+    source: &Source,
+    file: &instruction::Dockerfile,
+    options: &PlanOptions,
+    images: &dyn ResolveImage,
+) -> Checked {
+    Planner::new(source, file, options, images).check()
 }
 
 /// Builds up a list of what is wrong; any one of them is also an error of its own.

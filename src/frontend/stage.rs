@@ -1,15 +1,16 @@
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::copy::{Copying, absolute};
 use super::environment::Environment;
-use super::expand::Expander;
+use super::expand::{Expander, Undefined};
 use super::run::{self, Around, argv, working_directory};
 use super::stages::{Base, Planner, name};
 use super::titles::{self, Titles};
-use super::{PlannedHistory, Problems, ResolvedImage, all, history, ports, signal};
+use super::{PlannedHistory, Problems, ResolvedImage, all, history, lint, ports, signal};
 use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::dockerfile::instruction::{self, Add, Arg, Command, Copy, Instruction, Pair, Run, Step, Word};
-use crate::dockerfile::parse_trigger;
+use crate::dockerfile::{nearest, parse_trigger};
 use crate::graph::{self, FileAction, Input, NodeId, Op, Owner};
 use crate::oci::{Empty, Healthcheck, ImageConfig, Platform, Reference};
 
@@ -23,6 +24,12 @@ pub(super) struct State {
     /// What words and processes see: ARG and ENV together.
     environment: Environment,
     platform: Platform,
+    /// Names that ARG declared, also in the stages below, in order.
+    arguments: Vec<String>,
+    /// Whether a WORKDIR of this file has been followed.
+    has_directory: bool,
+    /// Whether nothing is known of the image below.
+    is_unknown: bool,
 }
 
 impl State {
@@ -42,7 +49,16 @@ impl State {
         let environment = Environment::of_config(&config.config.env).with_path();
         config.config.env = environment.to_config();
         config.created = None;
-        State { root, config, history: Vec::new(), environment, platform }
+        State {
+            root,
+            config,
+            history: Vec::new(),
+            environment,
+            platform,
+            arguments: Vec::new(),
+            has_directory: false,
+            is_unknown: false,
+        }
     }
 }
 
@@ -52,8 +68,10 @@ pub(super) struct Stage<'p, 'a> {
     index: usize,
     state: State,
     titles: Titles,
-    /// Names that ARG declared in this stage, in order.
-    arguments: Vec<String>,
+    /// Variables without a value in the current instruction.
+    undefined: Undefined,
+    /// Where the last CMD, ENTRYPOINT and HEALTHCHECK of this stage stand.
+    last: [Option<Span>; 3],
     /// Whether this stage has a CMD of its own already.
     has_command: bool,
     /// Where the current instruction stands.
@@ -83,7 +101,8 @@ impl<'p, 'a> Stage<'p, 'a> {
             index,
             state,
             titles,
-            arguments: Vec::new(),
+            undefined: Undefined::default(),
+            last: [None; 3],
             has_command: false,
             origin,
             title: String::new(),
@@ -96,12 +115,13 @@ impl<'p, 'a> Stage<'p, 'a> {
     /// Does what the base image asks every image built on it to do (semantics reference, section 11.12).
     fn fire(&mut self, triggers: &[(Source, Step)]) {
         for (source, step) in triggers {
-            let before = self.planner.problems.len();
+            let before = (self.planner.problems.len(), self.planner.warnings.len());
             self.origin = (source.clone(), step.span);
             self.instruct(step, "ONBUILD ");
             // What is wrong stands in another text than the one that is shown.
             let span = self.planner.file.stages[self.index].base.span;
-            for problem in &mut self.planner.problems[before..] {
+            let problems = self.planner.problems[before.0..].iter_mut();
+            for problem in problems.chain(&mut self.planner.warnings[before.1..]) {
                 problem.labels = vec![(span, format!("in its trigger `ONBUILD {}`", step.text))];
             }
         }
@@ -119,8 +139,53 @@ impl<'p, 'a> Stage<'p, 'a> {
         if titles::is_step(&step.instruction) {
             self.title = self.titles.next(&format!("{prefix}{}", titles::text(step)));
         }
+        self.watch(step);
         let done = self.instruction(&step.instruction);
         self.planner.report(done);
+        self.report_undefined();
+    }
+
+    fn warn(&mut self, warning: impl IntoIterator<Item = Diagnostic>) {
+        self.planner.warnings.extend(warning);
+    }
+
+    /// Warns of variables without a value that no ARG before has declared.
+    fn report_undefined(&mut self) {
+        let mut used = self.undefined.take();
+        let declared = |name: &String| self.state.arguments.contains(name);
+        used.retain(|used| !declared(&used.value));
+        let mut told = BTreeSet::new();
+        used.retain(|used| told.insert(used.value.clone()));
+        if used.is_empty() {
+            return;
+        }
+        let names = self.state.environment.pairs().iter().map(|(name, _)| name).chain(&self.state.arguments);
+        let known: Vec<&str> = names.map(String::as_str).collect();
+        // What nobody knows may well set it; but a name so near to one of the file's is a slip.
+        used.retain(|used| !self.state.is_unknown || nearest(&used.value, known.iter().copied()).is_some());
+        let found: Vec<Diagnostic> = used.iter().filter_map(|used| lint::undefined_variable(used, &known)).collect();
+        self.warn(found);
+    }
+
+    /// Warns of what can be said before an instruction is followed.
+    fn watch(&mut self, step: &Step) {
+        let name = step.text.split(char::is_whitespace).next().unwrap_or_default();
+        let span = Span::new(step.span.start, step.span.start + name.len());
+        let slot = match &step.instruction {
+            Instruction::Cmd(_) => 0,
+            Instruction::Entrypoint(_) => 1,
+            Instruction::Healthcheck(_) => 2,
+            _ => return,
+        };
+        let overridden = self.last[slot].map(|earlier| lint::overridden(name, earlier, span));
+        self.last[slot] = Some(span);
+        self.warn(overridden);
+        if let Instruction::Cmd(Command::Shell(text)) | Instruction::Entrypoint(Command::Shell(text)) =
+            &step.instruction
+            && self.state.config.config.shell.as_ref().is_none_or(Vec::is_empty)
+        {
+            self.warn([lint::shell_form(name, text.span)]);
+        }
     }
 
     fn instruction(&mut self, instruction: &Instruction) -> Result<(), Problems> {
@@ -152,7 +217,7 @@ impl<'p, 'a> Stage<'p, 'a> {
     }
 
     fn expander(&self) -> Expander<'_> {
-        Expander { escape: self.planner.file.escape, environment: &self.state.environment }
+        Expander { escape: self.planner.file.escape, environment: &self.state.environment, undefined: &self.undefined }
     }
 
     /// Adds an item without a layer to the history.
@@ -174,14 +239,16 @@ impl<'p, 'a> Stage<'p, 'a> {
         let mut created_by = "ARG".to_owned();
         for declaration in &arg.declarations {
             let name = &declaration.name.value;
+            self.warn(lint::secret_name("ARG", name, declaration.name.span));
             let given = self.planner.options.build_args.get(name).cloned();
             let value = match (given, &declaration.default) {
                 (Some(given), _) => Some(given),
                 (None, Some(default)) => Some(self.expander().word(default)?),
                 (None, None) => self.planner.global.get(name).map(str::to_owned),
             };
-            if !self.arguments.contains(name) {
-                self.arguments.push(name.clone());
+            self.report_undefined();
+            if !self.state.arguments.contains(name) {
+                self.state.arguments.push(name.clone());
             }
             created_by += &format!(" {name}");
             if let Some(value) = value {
@@ -192,7 +259,9 @@ impl<'p, 'a> Stage<'p, 'a> {
         self.note(created_by)
     }
 
-    fn pairs(&self, instruction: &str, pairs: &[Pair]) -> Result<Vec<(String, String)>, Problems> {
+    fn pairs(&mut self, instruction: &str, pairs: &[Pair]) -> Result<Vec<(String, String)>, Problems> {
+        let legacy = pairs.iter().filter(|pair| pair.legacy);
+        self.warn(legacy.map(|pair| lint::legacy_pair(instruction, pair.key.span.to(pair.value.span))));
         let expander = self.expander();
         all(pairs.iter().map(|pair| {
             let (key, value) = (expander.word(&pair.key)?, expander.word(&pair.value)?);
@@ -205,7 +274,11 @@ impl<'p, 'a> Stage<'p, 'a> {
     }
 
     fn env(&mut self, pairs: &[Pair]) -> Result<(), Problems> {
+        let written = pairs;
         let pairs = self.pairs("ENV", pairs)?;
+        for ((name, _), pair) in pairs.iter().zip(written) {
+            self.warn(lint::secret_name("ENV", name, pair.key.span));
+        }
         let mut config = Environment::of_config(&self.state.config.config.env);
         for (name, value) in &pairs {
             self.state.environment.set(name, value);
@@ -238,10 +311,11 @@ impl<'p, 'a> Stage<'p, 'a> {
     /// Returns what the history calls a process: its arguments after those of the build.
     fn ran(&self, argv: &[String]) -> String {
         let mut words = vec!["RUN".to_owned()];
-        if !self.arguments.is_empty() {
-            words.push(format!("|{}", self.arguments.len()));
+        let arguments = &self.state.arguments;
+        if !arguments.is_empty() {
+            words.push(format!("|{}", arguments.len()));
             let value = |name: &String| self.state.environment.get(name).unwrap_or_default();
-            words.extend(self.arguments.iter().map(|name| format!("{name}={}", value(name))));
+            words.extend(arguments.iter().map(|name| format!("{name}={}", value(name))));
         }
         words.extend_from_slice(argv);
         words.join(" ") + " # buildkit"
@@ -249,6 +323,9 @@ impl<'p, 'a> Stage<'p, 'a> {
 
     fn copy(&mut self, copy: &Copy) -> Result<(), Problems> {
         let copying = Copying::copy(copy, self.origin.1, self.expander())?;
+        if copy.from.is_none() {
+            self.warn_of_ignored(false, &copy.sources, &copying);
+        }
         let from = match &copy.from {
             None => None,
             Some(from) => {
@@ -266,7 +343,14 @@ impl<'p, 'a> Stage<'p, 'a> {
 
     fn add(&mut self, add: &Add) -> Result<(), Problems> {
         let copying = Copying::add(add, self.origin.1, self.expander())?;
+        self.warn_of_ignored(true, &add.sources, &copying);
         self.file(&copying, None)
+    }
+
+    fn warn_of_ignored(&mut self, add: bool, words: &[Word], copying: &Copying) {
+        let options = self.planner.options;
+        let sources = copying.paths().iter().zip(words);
+        self.warn(sources.filter_map(|(source, word)| lint::ignored_source(add, source, options, word.span)));
     }
 
     /// Copies from a tree, or from the context.
@@ -280,6 +364,10 @@ impl<'p, 'a> Stage<'p, 'a> {
 
     fn workdir(&mut self, word: &Word) -> Result<(), Problems> {
         let path = self.expander().word(word)?;
+        if !self.state.has_directory {
+            self.warn(lint::relative_directory(&path, word.span));
+        }
+        self.state.has_directory = true;
         let path = absolute(&working_directory(&self.state.config.config), &path);
         self.state.config.config.working_dir.clone_from(&path);
         let created_by = format!("WORKDIR {path}");
@@ -326,14 +414,17 @@ impl<'p, 'a> Stage<'p, 'a> {
         let mut words: Vec<&Word> = words.iter().collect();
         words.sort_by(|a, b| a.value.cmp(&b.value));
         let expander = self.expander();
+        let mut found = Vec::new();
         let ports = all(words.into_iter().map(|word| {
             let specs = expander.words(word)?;
+            found.extend(specs.iter().flat_map(|spec| lint::port(spec, word.span)));
             let parse = |spec: &String| {
                 ports::parse(spec)
                     .map_err(|error| Diagnostic::error("invalid-port", error.to_string(), word.span).into())
             };
             all(specs.iter().map(parse))
         }))?;
+        self.warn(found);
         let ports: Vec<String> = ports.into_iter().flatten().flatten().collect();
         let created_by = format!("EXPOSE {}", history::plain(&ports));
         self.state.config.config.exposed_ports.extend(ports.into_iter().map(|port| (port, Empty {})));
@@ -437,13 +528,12 @@ impl BaseImage {
     fn state(self, planner: &mut Planner<'_>, stage: &instruction::Stage, titles: &mut Titles) -> State {
         let BaseImage { reference, image, platform, is_implicit } = self;
         let own = image.config.platform().normalized();
-        if (&own.os, &own.architecture) != (&platform.os, &platform.architecture) {
-            let message = format!(
-                "base image {} was pulled with platform \"{own}\", expected \"{platform}\" for current build",
-                reference.familiar()
-            );
-            planner.warnings.push(Diagnostic::warning("InvalidBaseImagePlatform", message, stage.base.span));
+        let has_layers = !image.config.rootfs.diff_ids.is_empty();
+        if has_layers {
+            let name = if stage.base.value.contains('$') { reference.familiar() } else { stage.base.value.clone() };
+            planner.warnings.extend(lint::base_platform(&name, &platform, &own, stage.base.span));
         }
+        let is_unknown = planner.is_unknown(&reference, &platform);
         let mut config = image.config.clone();
         if !is_implicit {
             config.os.clone_from(&platform.os);
@@ -455,8 +545,8 @@ impl BaseImage {
             None => format!("FROM {reference}@{}", image.manifest),
         };
         let root = planner.add_image(&image, &platform, titles.next(&title), Some(stage.span));
-        let has_layers = !image.config.rootfs.diff_ids.is_empty();
-        State::new(has_layers.then_some(root), config, if is_implicit { own } else { platform })
+        let state = State::new(has_layers.then_some(root), config, if is_implicit { own } else { platform });
+        State { is_unknown, ..state }
     }
 }
 

@@ -3,14 +3,14 @@ use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
 use super::environment::{Environment, automatic, is_predefined};
-use super::expand::Expander;
+use super::expand::{Expander, Undefined};
 use super::stage::{Stage, State};
-use super::{Plan, PlanOptions, Problems, ResolveImage, ResolvedImage, Unresolved};
+use super::{Checked, Plan, PlanOptions, Problems, ResolveImage, ResolvedImage, Unresolved, lint};
 use crate::diagnostic::{Diagnostic, Source, Span, Spanned};
 use crate::dockerfile::instruction::{self, Instruction, Word};
 use crate::dockerfile::nearest;
 use crate::graph::{self, BuildGraph, Local, Merge, NodeId, Op, Step};
-use crate::oci::{Platform, Reference};
+use crate::oci::{Digest, ImageConfig, Platform, Reference};
 
 /// Images asked for at once.
 const PARALLEL_IMAGES: usize = 8;
@@ -29,6 +29,8 @@ pub(super) struct Planner<'a> {
     resolved: BTreeMap<(Reference, Platform), Result<Rc<ResolvedImage>, Unresolved>>,
     pub(super) problems: Vec<Diagnostic>,
     pub(super) warnings: Vec<Diagnostic>,
+    /// Whether an image that is not found is no problem.
+    lenient: bool,
 }
 
 /// What is known of a stage.
@@ -71,6 +73,7 @@ impl<'a> Planner<'a> {
             resolved: BTreeMap::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
+            lenient: false,
         }
     }
 
@@ -78,7 +81,7 @@ impl<'a> Planner<'a> {
         self.check_syntax();
         let target = self.target();
         let state = target.and_then(|target| {
-            self.set_global_arguments(target);
+            self.begin(target);
             self.state(target)
         });
         match state {
@@ -87,6 +90,32 @@ impl<'a> Planner<'a> {
                 self.problems.sort_by_key(|problem| problem.labels.first().map(|(span, _)| span.start));
                 Err(self.problems)
             }
+        }
+    }
+
+    /// Plans what [`super::check`] asks for.
+    pub(super) fn check(mut self) -> Checked {
+        self.lenient = true;
+        self.check_syntax();
+        if let Some(target) = self.target() {
+            self.begin(target);
+            let all = if self.options.target.is_some() { target..target + 1 } else { 0..self.file.stages.len() };
+            for stage in all {
+                self.state(stage);
+            }
+            self.warn_of_unread_arguments();
+        }
+        self.problems.sort_by_key(|problem| problem.labels.first().map(|(span, _)| span.start));
+        Checked { warnings: self.warnings, errors: self.problems }
+    }
+
+    /// Evaluates what stands before the first FROM, and every FROM: what is wrong with one is wrong with the build, also
+    /// where its stage is not needed.
+    fn begin(&mut self, target: usize) {
+        self.set_global_arguments(target);
+        self.warnings.extend(lint::froms(self.file, &self.global, self.options));
+        for stage in 0..self.file.stages.len() {
+            self.base(stage);
         }
     }
 
@@ -155,7 +184,8 @@ impl<'a> Planner<'a> {
     }
 
     fn expand_global(&mut self, word: &Word) -> Option<String> {
-        let expander = Expander { escape: self.file.escape, environment: &self.global };
+        let undefined = Undefined::default();
+        let expander = Expander { escape: self.file.escape, environment: &self.global, undefined: &undefined };
         let expanded = expander.word(word);
         self.report(expanded)
     }
@@ -267,10 +297,18 @@ impl<'a> Planner<'a> {
         let images = self.images;
         let answer =
             self.resolved.entry(key).or_insert_with(|| images.resolve(reference, platform).map(Rc::new)).clone();
-        answer.map_err(|unresolved| {
-            let problem = Diagnostic::error("image-not-found", unresolved.message, span);
-            Diagnostic { help: unresolved.help, ..problem }.into()
-        })
+        let unresolved = match answer {
+            Ok(image) => return Ok(image),
+            Err(_) if self.lenient => return Ok(Rc::new(unknown(reference, platform))),
+            Err(unresolved) => unresolved,
+        };
+        let problem = Diagnostic::error("image-not-found", unresolved.message, span);
+        Err(Diagnostic { help: unresolved.help, ..problem }.into())
+    }
+
+    /// Tells whether nothing is known of an image that was asked for.
+    pub(super) fn is_unknown(&self, reference: &Reference, platform: &Platform) -> bool {
+        self.resolved.get(&(reference.clone(), platform.clone())).is_some_and(Result::is_err)
     }
 
     /// Returns what a stage starts from; says what is wrong once.
@@ -286,7 +324,8 @@ impl<'a> Planner<'a> {
 
     fn find_base(&self, index: usize) -> Result<Base, Problems> {
         let stage = &self.file.stages[index];
-        let expander = Expander { escape: self.file.escape, environment: &self.global };
+        let undefined = Undefined::default();
+        let expander = Expander { escape: self.file.escape, environment: &self.global, undefined: &undefined };
         let platform = stage.platform.as_ref().map(|word| platform(expander, word)).transpose()?;
         let base = expander.word(&stage.base)?;
         if base.is_empty() {
@@ -427,6 +466,17 @@ impl<'a> Planner<'a> {
             self.warnings.push(Diagnostic { labels: Vec::new(), help, ..warning });
         }
     }
+}
+
+/// Returns what stands for an image of which nothing is known.
+fn unknown(reference: &Reference, platform: &Platform) -> ResolvedImage {
+    let config = ImageConfig {
+        os: platform.os.clone(),
+        architecture: platform.architecture.clone(),
+        variant: platform.variant.clone(),
+        ..ImageConfig::default()
+    };
+    ResolvedImage { reference: reference.clone(), manifest: Digest::of(b""), config }
 }
 
 /// Returns the name of a stage, in lower case.

@@ -41,6 +41,7 @@ fn options() -> PlanOptions {
         labels: BTreeMap::new(),
         network: None,
         no_cache: false,
+        ignore: None,
     }
 }
 
@@ -353,4 +354,95 @@ fn build_arguments_nobody_reads_are_told() {
 fn a_long_chain_of_stages_needs_no_stack() {
     let chain: String = (1..3000).map(|stage| format!("FROM s{} AS s{stage}\n", stage - 1)).collect();
     planned(&format!("FROM scratch AS s0\nRUN x\n{chain}"));
+}
+
+/// Returns what lint finds in all stages, as `Rule line`.
+fn linted(text: &str, options: &PlanOptions) -> Vec<String> {
+    let source = Source::new("Dockerfile", text);
+    let (file, _) = dockerfile::read(&source).unwrap_or_else(|found| panic!("{text}: {found:?}"));
+    let checked = check(&source, &file, options, &Images::default());
+    assert!(checked.errors.is_empty(), "{text}: {:?}", checked.errors);
+    let found = dockerfile::lint::Controls::default().select(checked.warnings, dockerfile::lint::Occasion::Check);
+    found.iter().map(|found| format!("{} {}", found.code, source.line(found.labels[0].0.start))).collect()
+}
+
+#[test]
+fn section_16_rules_see_values() {
+    for (text, expected) in [
+        ("FROM scratch\nENV A=$B\n", &["UndefinedVar 2"][..]),
+        ("FROM scratch\nARG B\nENV A=$B C=${D:-x}\n", &["UndefinedVar 3"]),
+        ("FROM scratch\nARG A=$A B=$A\n", &["UndefinedVar 2"]),
+        ("FROM scratch AS a\nARG B\nFROM a\nENV A=$B\n", &[]),
+        ("FROM base\nENV B=$A PATH=/x:$PATH\n", &[]),
+        // What an image that is not known sets, nobody knows; but this is a slip.
+        ("FROM absent\nARG VERSION\nENV A=$SOMETHING B=$VERSOIN\n", &["UndefinedVar 3"]),
+        ("FROM scratch\nCOPY <<E /\n$A\nE\nCOPY <<'E' /\n$A\nE\nEXPOSE $A\n", &["UndefinedVar 3"]),
+        ("FROM scratch\nENV A b\nLABEL c d\n", &["LegacyKeyValueFormat 2", "LegacyKeyValueFormat 3"]),
+        ("FROM scratch\nARG TOKEN\nENV API_KEY=x\n", &["SecretsUsedInArgOrEnv 2", "SecretsUsedInArgOrEnv 3"]),
+        ("ARG TOKEN\nFROM scratch\n", &[]),
+        ("FROM scratch\nWORKDIR a\nWORKDIR b\n", &["WorkdirRelativePath 2"]),
+        ("FROM scratch AS a\nWORKDIR /a\nFROM a\nWORKDIR b\n", &[]),
+        ("FROM scratch\nCMD a\n", &["JSONArgsRecommended 2"]),
+        ("FROM scratch\nSHELL [\"/s\"]\nCMD a\nENTRYPOINT b\n", &[]),
+        (
+            "FROM scratch\nCMD [\"a\"]\nCMD [\"b\"]\nHEALTHCHECK NONE\nHEALTHCHECK CMD x\n",
+            &["MultipleInstructionsDisallowed 2", "MultipleInstructionsDisallowed 4"],
+        ),
+        ("FROM scratch\nCMD [\"a\"]\nFROM scratch\nCMD [\"b\"]\n", &[]),
+        ("FROM scratch\nEXPOSE 80/UDP 1:2\n", &["ExposeProtoCasing 2", "ExposeInvalidFormat 2"]),
+        ("FROM --platform=$TARGETPLATFORM base\n", &["RedundantTargetPlatform 1"]),
+        ("FROM --platform=$BUILDPLATFORM base\n", &[]),
+        ("FROM --platform=linux/amd64 base AS b\n", &["FromPlatformFlagConstDisallowed 1"]),
+        ("FROM --platform=linux/amd64 base AS amd64-b\n", &[]),
+        ("ARG I\nFROM base${I}\n", &[]),
+        ("FROM base$I\n", &["UndefinedArgInFrom 1"]),
+        ("FROM base:arm\n", &["InvalidBaseImagePlatform 1"]),
+        ("FROM absent\n", &[]),
+    ] {
+        assert_eq!(linted(text, &options()), expected, "{text}");
+    }
+}
+
+#[test]
+fn section_16_defaults_name_images() {
+    let given = args(&[("I", "base")]);
+    assert_eq!(linted("ARG I\nFROM $I\n", &given), ["InvalidDefaultArgInFrom 2"]);
+    assert_eq!(linted("ARG I=base\nFROM $I\n", &given), [""; 0]);
+    assert_eq!(linted("ARG V\nFROM base:${V:-arm}\n", &options()), ["InvalidBaseImagePlatform 2"]);
+}
+
+#[test]
+fn section_16_sources_are_in_the_context() {
+    for (ignored, text, expected) in [
+        ("a", "FROM scratch\nCOPY a /\nADD b/../a /\nCOPY b /\n", &["CopyIgnoredFile 2", "CopyIgnoredFile 3"][..]),
+        ("a", "FROM base AS b\nFROM scratch\nCOPY --from=b a /\n", &[]),
+        ("a\n!b", "FROM scratch\nCOPY a /\n", &[]),
+        ("d", "FROM scratch\nCOPY d/e .\nCOPY . /\n", &["CopyIgnoredFile 2"]),
+        ("**", "FROM scratch\nCOPY . /\n", &["CopyIgnoredFile 2"]),
+    ] {
+        let ignore = Ignore::parse(&Source::new(".dockerignore", ignored)).unwrap();
+        let options = PlanOptions { ignore: Some(ignore), ..options() };
+        assert_eq!(linted(text, &options), expected, "{ignored} {text}");
+    }
+}
+
+#[test]
+fn section_16_messages_suggest_what_was_meant() {
+    let found = plan_with("FROM base\nARG VERSION=1\nLABEL l=$VERSOIN\n", &options()).unwrap().warnings;
+    assert_eq!(found[0].message, "Usage of undefined variable '$VERSOIN' (did you mean $VERSION?)");
+    let source = Source::new("Dockerfile", "ARG IMAGE=base\nFROM ${IMGE:-base}\n");
+    let (file, _) = dockerfile::read(&source).unwrap();
+    let found = plan(&source, &file, &options(), &Images::default()).unwrap().warnings;
+    assert_eq!(found[0].message, "FROM argument 'IMGE' is not declared (did you mean IMAGE?)");
+}
+
+#[test]
+fn section_6_7_arguments_of_the_stage_below_are_in_the_history() {
+    let plan = planned("FROM scratch AS a\nARG X=1\nFROM a\nARG Y=2\nRUN z\n");
+    assert_eq!(history(&plan).last().unwrap(), "*RUN |2 X=1 Y=2 /bin/sh -c z # buildkit");
+}
+
+#[test]
+fn every_from_is_evaluated_also_of_stages_nobody_needs() {
+    refused("FROM $NO AS unneeded\nFROM scratch\n", &["base name ($NO) should not be blank"]);
 }

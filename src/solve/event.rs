@@ -85,6 +85,21 @@ pub enum Event {
         /// One line.
         message: String,
     },
+    /// A rule of lint has found something in the build file.
+    Lint {
+        /// The rule.
+        rule: String,
+        /// What it found, in one line.
+        message: String,
+        /// The page that explains it.
+        url: Option<String>,
+        /// The build file.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// The place and the text there, as diagnostics show them.
+        excerpt: String,
+    },
     /// A phase after the steps, such as writing the image, began or ended.
     Phase {
         /// What, such as `writing image`.

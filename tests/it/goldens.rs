@@ -76,6 +76,7 @@ fn graph(source: &Source, file: &Dockerfile) -> String {
         labels: BTreeMap::new(),
         network: None,
         no_cache: false,
+        ignore: None,
     };
     match frontend::plan(source, file, &options, &AnyImage) {
         Ok(plan) => dump::graph(&plan),

@@ -13,6 +13,7 @@ mod grammar;
 mod images;
 mod interrupt;
 mod isolation;
+mod lint;
 mod multistage;
 mod output;
 mod progress;

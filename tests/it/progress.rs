@@ -77,5 +77,5 @@ fn the_readme_has_the_schema_of_the_code() {
             .collect()
     };
     let (readme, code) = (rows(&text("README.md")), rows(&text("src/cli/progress/json.rs")));
-    assert_eq!((readme.len(), &readme), (10, &code));
+    assert_eq!((readme.len(), &readme), (11, &code));
 }

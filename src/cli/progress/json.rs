@@ -11,6 +11,7 @@
 //! | `transfer` | `step` (or null), `what`, `done_bytes`, `total_bytes` (or null), `finished` |
 //! | `finished` | `step`, `outcome` (`cached`, `done`, `failed`, `cancelled`), `duration_ms`, `message` if it failed |
 //! | `warning` | `message` |
+//! | `lint` | `rule`, `message`, `url` (or null), `file`, `line`, `excerpt` |
 //! | `phase` | `what`, `result` (null at its beginning) |
 //! | `built` | `image_id`, `manifest`, `tags`, `cached_steps`, `executed_steps` |
 //! | `error` | `message`, `caused_by` (array), `text` (as it is printed elsewhere) |

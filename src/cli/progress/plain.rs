@@ -231,6 +231,9 @@ impl<W: Write + Send> View for Plain<W> {
             }
             Event::Transfer { .. } => {}
             Event::Warning { message } => self.print(&format!("warning: {message}\n")),
+            Event::Lint { rule, message, line, excerpt, .. } => {
+                self.print(&format!("warning: {}\n", text::lint(rule, message, *line, excerpt)));
+            }
             Event::Phase { what, result } => {
                 let section = self.other(what);
                 match result {

@@ -64,6 +64,12 @@ pub(super) fn seconds(time: Duration) -> String {
     format!("{:.1}s", time.as_secs_f64())
 }
 
+/// Returns a finding of lint: a headline as BuildKit prints it, then the place.
+pub(super) fn lint(rule: &str, message: &str, line: usize, excerpt: &str) -> String {
+    let excerpt: Vec<String> = excerpt.lines().map(without_controls).collect();
+    format!("{rule}: {} (line {line})\n{}", without_controls(message), excerpt.join("\n"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

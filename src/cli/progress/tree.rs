@@ -182,6 +182,12 @@ impl View for Tree {
                 let message = text::without_controls(message);
                 self.leave(&self.paint.with("33", &format!("! {message}")));
             }
+            Event::Lint { rule, message, line, excerpt, .. } => {
+                let text = text::lint(rule, message, *line, excerpt);
+                let (headline, excerpt) = text.split_once('\n').unwrap_or((&text, ""));
+                self.leave(&self.paint.with("33", &format!("! {headline}")));
+                excerpt.lines().for_each(|line| self.leave(line));
+            }
             Event::Phase { what, result: None } => self.phase = Some((what.clone(), at)),
             Event::Phase { what, result: Some(result) } => {
                 self.phase = None;

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 use super::ast::{self, Arguments, DirectiveKey, Keyword};
 use super::instruction::{Arg, ArgDeclaration, Command, Dockerfile, Instruction, Pair, Stage, Step, Word};
-use super::parse::{MOST_FINDINGS, parse};
+use super::parse::{MOST_FINDINGS, Parsed, parse};
 use crate::diagnostic::{Diagnostic, Severity, Source, Span, Spanned};
 use flags::Flags;
 
@@ -38,9 +38,16 @@ pub fn lower(ast: &ast::Dockerfile, source: &Source) -> Result<Dockerfile, Vec<D
 /// # Errors
 /// Everything found, warnings included, in the order of their places, where any finding forbids a build.
 pub fn read(source: &Source) -> Result<(Dockerfile, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let parsed = parse(source);
+    read_parsed(&parse(source), source)
+}
+
+/// Lowers what was read from `source`, as [`read`] does.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn read_parsed(parsed: &Parsed, source: &Source) -> Result<(Dockerfile, Vec<Diagnostic>), Vec<Diagnostic>> {
     let broken = parsed.is_broken();
-    let mut found = parsed.diagnostics;
+    let mut found = parsed.diagnostics.clone();
     // A file with no instructions has been reported as that.
     let lowered =
         if broken && parsed.ast.instructions.is_empty() { Err(Vec::new()) } else { lower(&parsed.ast, source) };

@@ -9,6 +9,7 @@ use super::line::{LONGEST_LINE_BYTES, blank_line, byte_order_mark, comment_line,
 use super::{Parsed, instruction};
 use crate::diagnostic::{Diagnostic, Span, Spanned};
 use crate::dockerfile::ast::{Arguments, Directive, DirectiveKey, Dockerfile, Heredoc, Instruction, Keyword, Text};
+use crate::dockerfile::lint::Rule;
 
 /// More findings than this help nobody; the file is likely something else.
 pub(in crate::dockerfile) const MOST_FINDINGS: usize = 100;
@@ -254,7 +255,8 @@ fn invalid_escape(value: &Spanned<String>) -> Diagnostic {
 }
 
 fn empty_continuation(blank: Span, instruction: &Instruction) -> Diagnostic {
-    Diagnostic::warning("no-empty-continuation", "empty continuation line", blank)
+    Rule::NoEmptyContinuation
+        .at(blank, "Empty continuation line")
         .with_label("continues all the same")
         .with_also(instruction.name.span, "this instruction")
         .with_help("remove the line, or write a comment on it")

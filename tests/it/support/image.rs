@@ -58,6 +58,11 @@ impl Image {
         Image { directory, manifest, config, layers, events: Vec::new() }
     }
 
+    /// Returns the events of the build that made the image.
+    pub fn events(&self) -> &[Value] {
+        &self.events
+    }
+
     /// Keeps the events of the build that made the image.
     pub fn with_events(self, events: Vec<Value>) -> Image {
         Image { events, ..self }
