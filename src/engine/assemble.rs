@@ -2,7 +2,7 @@ use jiff::Timestamp;
 
 use super::{Error, times};
 use crate::exec::{Asker, Layer, Library};
-use crate::frontend::Plan;
+use crate::frontend::PlannedImage;
 use crate::graph::NodeId;
 use crate::image::{self, Image};
 use crate::oci::{Descriptor, History, ImageConfig};
@@ -14,7 +14,7 @@ const COMMENT: &str = "buildkit.dockerfile.v0";
 /// Returns the image that `plan` describes, with `layers` base first; `created` tells when a planned item's layer was
 /// made.
 pub(super) fn assemble(
-    plan: &Plan,
+    plan: &PlannedImage,
     library: &Library,
     layers: &[Layer],
     created: impl Fn(NodeId) -> Option<Timestamp>,

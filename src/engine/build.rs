@@ -117,7 +117,7 @@ impl Job<'_> {
         let plan = self.plan(loaded, &library)?;
         self.warn(loaded, &plan.warnings)?;
         let stat_cache = Arc::new(StatCache::new(&self.engine.store, &self.options.context));
-        let targets: Vec<NodeId> = plan.target.into_iter().collect();
+        let targets: Vec<NodeId> = plan.images.iter().filter_map(|image| image.target).collect();
         let numbers = plan.graph.needed(&targets).into_iter().zip(1..).collect();
         let stop = self.cancel.child();
         let context = Context::open(&self.options.context, loaded.ignore.clone(), Some(stat_cache.clone()))?;
@@ -154,8 +154,9 @@ impl Job<'_> {
         let options = PlanOptions {
             build_args: self.options.build_args.clone(),
             target: self.options.target.clone(),
-            platform: self.options.platform.clone(),
+            platforms: self.options.platform.iter().cloned().collect(),
             build_platform: Platform::host(),
+            emulated: Vec::new(),
             labels: self.options.labels.clone(),
             network: self.options.network,
             no_cache: self.options.no_cache,
@@ -200,14 +201,15 @@ impl Job<'_> {
     }
 
     fn assemble(&self, plan: &Plan, solved: Solved<exec::Output>, library: &Arc<Library>) -> Result<Built, Error> {
-        let stack = plan.target.map(|target| solved.outputs[&target].stack().clone()).unwrap_or_default();
+        let planned = &plan.images[0];
+        let stack = planned.target.map(|target| solved.outputs[&target].stack().clone()).unwrap_or_default();
         let times: BTreeMap<NodeId, Option<Timestamp>> =
             solved.outputs.iter().map(|(id, output)| (*id, output.created())).collect();
         let observer = self.observer();
         let asker = Asker { step: None, observer: &observer, cancel: self.cancel };
         library.fetch(&stack, asker)?;
         let created = |node: NodeId| times.get(&node).copied().flatten();
-        let image = assemble(plan, library, stack.layers(), created, self.epoch(), asker)?;
+        let image = assemble(planned, library, stack.layers(), created, self.epoch(), asker)?;
         Ok(Built { image, library: library.clone(), stack, cached: solved.cached, executed: solved.executed })
     }
 

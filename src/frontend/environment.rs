@@ -52,8 +52,7 @@ impl Environment {
 }
 
 /// Returns the arguments that every build has (section 6.2), as given on the command line where they are.
-pub(super) fn automatic(options: &PlanOptions, target_stage: &str) -> Environment {
-    let target = options.platform.as_ref().unwrap_or(&options.build_platform);
+pub(super) fn automatic(options: &PlanOptions, target: &Platform, target_stage: &str) -> Environment {
     let mut arguments = Environment::default();
     for (prefix, platform) in [("TARGET", target), ("BUILD", &options.build_platform)] {
         for (suffix, value) in parts(platform) {

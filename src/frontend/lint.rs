@@ -161,7 +161,8 @@ fn platform(stage: &Stage, word: &Word, escape: char, global: &Environment, know
 
 /// Returns the findings about bases that are no images while nobody gives build arguments.
 fn defaults(file: &Dockerfile, options: &PlanOptions) -> Vec<Diagnostic> {
-    let mut environment = automatic(options, "default");
+    let platform = options.platforms.first().unwrap_or(&options.build_platform);
+    let mut environment = automatic(options, platform, "default");
     let declared = file.global_args.iter().flat_map(|arg| &arg.value.declarations);
     for (name, default) in declared.filter_map(|declared| Some((&declared.name.value, declared.default.as_ref()?))) {
         // What is malformed is an error of its own.

@@ -66,10 +66,12 @@ pub struct PlanOptions {
     pub build_args: BTreeMap<String, String>,
     /// The stage to build; none is the last.
     pub target: Option<String>,
-    /// The platform asked for; none is `build_platform`, or whatever platform the base image has.
-    pub platform: Option<Platform>,
+    /// The platforms asked for, each once; none is `build_platform`, or whatever platform the base image has.
+    pub platforms: Vec<Platform>,
     /// The platform of this machine.
     pub build_platform: Platform,
+    /// Other platforms whose programs this machine can run.
+    pub emulated: Vec<Platform>,
     /// Labels set last.
     pub labels: BTreeMap<String, String>,
     /// What RUN reaches where it does not say so itself; none is the host's network.
@@ -80,19 +82,28 @@ pub struct PlanOptions {
     pub ignore: Option<Ignore>,
 }
 
-/// What to do, and what the image will say about itself.
+/// What to do, and what the images will say about themselves.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The work.
+    /// The work for all platforms: what does not depend on the platform is one node.
     pub graph: BuildGraph,
+    /// One for each platform, in the order in which they were asked for; at least one.
+    pub images: Vec<PlannedImage>,
+    /// Whether the result is an index, even of one image.
+    pub is_index: bool,
+    /// What does not forbid a build.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// The image of one platform.
+#[derive(Debug, Clone)]
+pub struct PlannedImage {
     /// The node whose tree is the image's; none for an image without layers.
     pub target: Option<NodeId>,
     /// The config, with the history and the layers of the base image only.
     pub config: ImageConfig,
     /// What this build adds to the history.
     pub history: Vec<PlannedHistory>,
-    /// What does not forbid a build.
-    pub warnings: Vec<Diagnostic>,
 }
 
 /// An item of the history (image-spec, "Image Configuration") whose time is not known yet.

@@ -89,7 +89,8 @@ impl<'p, 'a> Stage<'p, 'a> {
         let steps = triggers.iter().map(|(_, step)| step).chain(&stage.steps);
         let count = steps.filter(|step| titles::is_step(&step.instruction)).count();
         let is_pulled = matches!(ground, Ground::Image(_));
-        let mut titles = Titles::new(title_of(planner.file, index), is_pulled, count);
+        let platform = planner.is_index.then(|| ground.platform());
+        let mut titles = Titles::new(platform, title_of(planner.file, index), is_pulled, count);
         let mut state = match ground {
             Ground::State(state) => state,
             Ground::Image(base) => base.state(planner, stage, &mut titles),
@@ -137,7 +138,8 @@ impl<'p, 'a> Stage<'p, 'a> {
 
     fn instruct(&mut self, step: &Step, prefix: &str) {
         if titles::is_step(&step.instruction) {
-            self.title = self.titles.next(&format!("{prefix}{}", titles::text(step)));
+            let text = format!("{prefix}{}", titles::text(step));
+            self.title = self.titles.next(&text, &self.state.environment);
         }
         self.watch(step);
         let done = self.instruction(&step.instruction);
@@ -502,9 +504,17 @@ impl Ground {
                 let found = planner.image(&reference, &platform, stage.base.span);
                 let found = found.map_err(|problems| suggest(planner, index, &stage.base.value, problems));
                 let image = planner.report(found)?;
-                let is_implicit = own.is_none() && planner.options.platform.is_none();
-                Some(Ground::Image(BaseImage { reference, image, platform, is_implicit }))
+                let is_implicit = own.is_none() && planner.target_platform.is_none();
+                let platform = if is_implicit { adopted(planner, &image, platform) } else { platform };
+                Some(Ground::Image(BaseImage { reference, image, platform }))
             }
+        }
+    }
+
+    fn platform(&self) -> Platform {
+        match self {
+            Ground::State(state) => state.platform.clone(),
+            Ground::Image(base) => base.platform.clone(),
         }
     }
 
@@ -520,13 +530,20 @@ struct BaseImage {
     reference: Reference,
     image: Rc<ResolvedImage>,
     platform: Platform,
-    /// Nobody asked for the platform, so the image's is as good (section 7.9).
-    is_implicit: bool,
+}
+
+/// Returns the platform of a stage nobody asked a platform for: the image's is as good, if programs for it run here
+/// (section 7.9).
+fn adopted(planner: &Planner<'_>, image: &ResolvedImage, platform: Platform) -> Platform {
+    let own = image.config.platform().normalized();
+    let is_own = |known: &&Platform| known.os == own.os && known.architecture == own.architecture;
+    let known = [&platform, &planner.options.build_platform].into_iter().chain(&planner.options.emulated).find(is_own);
+    known.cloned().unwrap_or(platform)
 }
 
 impl BaseImage {
     fn state(self, planner: &mut Planner<'_>, stage: &instruction::Stage, titles: &mut Titles) -> State {
-        let BaseImage { reference, image, platform, is_implicit } = self;
+        let BaseImage { reference, image, platform } = self;
         let own = image.config.platform().normalized();
         let has_layers = !image.config.rootfs.diff_ids.is_empty();
         if has_layers {
@@ -534,18 +551,13 @@ impl BaseImage {
             planner.warnings.extend(lint::base_platform(&name, &platform, &own, stage.base.span));
         }
         let is_unknown = planner.is_unknown(&reference, &platform);
-        let mut config = image.config.clone();
-        if !is_implicit {
-            config.os.clone_from(&platform.os);
-            config.architecture.clone_from(&platform.architecture);
-            config.variant.clone_from(&platform.variant);
-        }
         let title = match reference.digest() {
             Some(_) => format!("FROM {reference}"),
             None => format!("FROM {reference}@{}", image.manifest),
         };
-        let root = planner.add_image(&image, &platform, titles.next(&title), Some(stage.span));
-        let state = State::new(has_layers.then_some(root), config, if is_implicit { own } else { platform });
+        let title_of_base = titles.next(&title, &Environment::default());
+        let root = planner.add_image(&image, &platform, title_of_base, Some(stage.span));
+        let state = State::new(has_layers.then_some(root), image.config.clone(), platform);
         State { is_unknown, ..state }
     }
 }

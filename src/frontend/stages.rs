@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use super::environment::{Environment, automatic, is_predefined};
 use super::expand::{Expander, Undefined};
 use super::stage::{Stage, State};
-use super::{Checked, Plan, PlanOptions, Problems, ResolveImage, ResolvedImage, Unresolved, lint};
+use super::{Checked, Plan, PlanOptions, PlannedImage, Problems, ResolveImage, ResolvedImage, Unresolved, lint};
 use crate::diagnostic::{Diagnostic, Source, Span, Spanned};
 use crate::dockerfile::instruction::{self, Instruction, Word};
 use crate::dockerfile::nearest;
@@ -15,11 +15,15 @@ use crate::oci::{Digest, ImageConfig, Platform, Reference};
 /// Images asked for at once.
 const PARALLEL_IMAGES: usize = 8;
 
-/// Finds out which stages are needed, and plans each once.
+/// Finds out which stages are needed, and plans each once for each platform.
 pub(super) struct Planner<'a> {
     pub(super) source: &'a Source,
     pub(super) file: &'a instruction::Dockerfile,
     pub(super) options: &'a PlanOptions,
+    /// The platform that is planned for, where one was asked for.
+    pub(super) target_platform: Option<&'a Platform>,
+    /// Whether titles tell the platform, because the same steps are there for others.
+    pub(super) is_index: bool,
     images: &'a dyn ResolveImage,
     /// Arguments before the first FROM, and those every build has.
     pub(super) global: Environment,
@@ -66,6 +70,8 @@ impl<'a> Planner<'a> {
             source,
             file,
             options,
+            target_platform: None,
+            is_index: false,
             images,
             global: Environment::default(),
             graph: BuildGraph::new(),
@@ -79,18 +85,28 @@ impl<'a> Planner<'a> {
 
     pub(super) fn plan(mut self) -> Result<Plan, Vec<Diagnostic>> {
         self.check_syntax();
-        let target = self.target();
-        let state = target.and_then(|target| {
-            self.begin(target);
-            self.state(target)
-        });
-        match state {
-            Some(state) if self.problems.is_empty() => Ok(self.finish(&state)),
-            _ => {
-                self.problems.sort_by_key(|problem| problem.labels.first().map(|(span, _)| span.start));
-                Err(self.problems)
+        let is_index = multi_platform(self.options);
+        self.is_index = self.report(is_index).unwrap_or_default();
+        let mut images = Vec::new();
+        if let Some(target) = self.target() {
+            let platforms: Vec<_> = self.options.platforms.iter().map(Some).collect();
+            for platform in if platforms.is_empty() { vec![None] } else { platforms } {
+                images.extend(self.plan_for(target, platform));
             }
         }
+        if !self.problems.is_empty() {
+            self.problems.sort_by_key(|problem| problem.labels.first().map(|(span, _)| span.start));
+            self.problems.dedup();
+            return Err(self.problems);
+        }
+        self.warn_of_unread_arguments();
+        let mut warnings: Vec<Diagnostic> = Vec::new();
+        for warning in self.warnings {
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        }
+        Ok(Plan { graph: self.graph, images, is_index: self.is_index, warnings })
     }
 
     /// Plans what [`super::check`] asks for.
@@ -98,7 +114,7 @@ impl<'a> Planner<'a> {
         self.lenient = true;
         self.check_syntax();
         if let Some(target) = self.target() {
-            self.begin(target);
+            self.begin(target, self.options.platforms.first());
             let all = if self.options.target.is_some() { target..target + 1 } else { 0..self.file.stages.len() };
             for stage in all {
                 self.state(stage);
@@ -111,7 +127,9 @@ impl<'a> Planner<'a> {
 
     /// Evaluates what stands before the first FROM, and every FROM: what is wrong with one is wrong with the build, also
     /// where its stage is not needed.
-    fn begin(&mut self, target: usize) {
+    fn begin(&mut self, target: usize, platform: Option<&'a Platform>) {
+        self.target_platform = platform;
+        self.stages = vec![Slot::default(); self.file.stages.len()];
         self.set_global_arguments(target);
         self.warnings.extend(lint::froms(self.file, &self.global, self.options));
         for stage in 0..self.file.stages.len() {
@@ -119,11 +137,19 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn finish(mut self, state: &State) -> Plan {
+    /// Plans the image of one platform into the graph of all; nothing where it cannot be, which is reported.
+    fn plan_for(&mut self, target: usize, platform: Option<&'a Platform>) -> Option<PlannedImage> {
+        self.begin(target, platform);
+        let state = self.state(target)?;
         let mut config = state.config.clone();
         config.config.labels.extend(self.options.labels.clone());
-        self.warn_of_unread_arguments();
-        Plan { graph: self.graph, target: state.root, config, history: state.history.clone(), warnings: self.warnings }
+        // Whatever the target stage was built on (section 7.10).
+        if let Some(platform) = platform {
+            config.os.clone_from(&platform.os);
+            config.architecture.clone_from(&platform.architecture);
+            config.variant.clone_from(&platform.variant);
+        }
+        Some(PlannedImage { target: state.root, config, history: state.history.clone() })
     }
 
     /// Refuses languages that are not this one (semantics reference, section 2.5).
@@ -169,7 +195,7 @@ impl<'a> Planner<'a> {
             (Some(asked), _) => asked.as_str(),
             (None, name) => name.unwrap_or("default"),
         };
-        self.global = automatic(self.options, target_name);
+        self.global = automatic(self.options, self.platform(None), target_name);
         for declaration in self.file.global_args.iter().flat_map(|arg| &arg.value.declarations) {
             let name = &declaration.name.value;
             let value = match (self.options.build_args.get(name), &declaration.default) {
@@ -283,7 +309,7 @@ impl<'a> Planner<'a> {
 
     /// Returns the platform that a stage is for where it asks for `own`.
     pub(super) fn platform<'p>(&'p self, own: Option<&'p Platform>) -> &'p Platform {
-        own.or(self.options.platform.as_ref()).unwrap_or(&self.options.build_platform)
+        own.or(self.target_platform).unwrap_or(&self.options.build_platform)
     }
 
     /// Returns what an image name means for a platform.
@@ -477,6 +503,31 @@ fn unknown(reference: &Reference, platform: &Platform) -> ResolvedImage {
         ..ImageConfig::default()
     };
     ResolvedImage { reference: reference.clone(), manifest: Digest::of(b""), config }
+}
+
+/// Tells whether an index is to be made: for several platforms, or because a build argument asks for one (section 6.9).
+fn multi_platform(options: &PlanOptions) -> Result<bool, Problems> {
+    const NAME: &str = "BUILDKIT_MULTI_PLATFORM";
+    let is_several = options.platforms.len() > 1;
+    // As Go reads them, whose words people write here.
+    match options.build_args.get(NAME).map_or("", String::as_str) {
+        "" => Ok(is_several),
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" if !is_several => Ok(false),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => {
+            let message = format!("`{NAME}` forbids the index that a build for several platforms makes");
+            Err(without_place("conflicting-platforms", message).into())
+        }
+        other => {
+            let message = format!("invalid boolean value for multi-platform: {other}");
+            Err(without_place("invalid-build-arg", message).into())
+        }
+    }
+}
+
+/// Returns an error of something that is not in the text.
+fn without_place(code: &'static str, message: String) -> Diagnostic {
+    Diagnostic { labels: Vec::new(), ..Diagnostic::error(code, message, Span::default()) }
 }
 
 /// Returns the name of a stage, in lower case.

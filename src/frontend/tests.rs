@@ -36,12 +36,13 @@ fn options() -> PlanOptions {
     PlanOptions {
         build_args: BTreeMap::new(),
         target: None,
-        platform: None,
+        platforms: Vec::new(),
         build_platform: "linux/amd64".parse().unwrap(),
         labels: BTreeMap::new(),
         network: None,
         no_cache: false,
         ignore: None,
+        emulated: Vec::new(),
     }
 }
 
@@ -66,7 +67,7 @@ fn args(pairs: &[(&str, &str)]) -> PlanOptions {
 /// Returns the history, with a `*` before what has a layer.
 fn history(plan: &Plan) -> Vec<String> {
     let shown = |item: &PlannedHistory| format!("{}{}", if item.layer.is_some() { "*" } else { "" }, item.created_by);
-    plan.history.iter().map(shown).collect()
+    plan.images[0].history.iter().map(shown).collect()
 }
 
 fn titles(plan: &Plan) -> Vec<&str> {
@@ -74,7 +75,7 @@ fn titles(plan: &Plan) -> Vec<&str> {
 }
 
 fn label(plan: &Plan, name: &str) -> String {
-    plan.config.config.labels.get(name).cloned().unwrap_or_default()
+    plan.images[0].config.config.labels.get(name).cloned().unwrap_or_default()
 }
 
 #[track_caller]
@@ -118,8 +119,8 @@ fn section_12_2_history_is_written_as_buildkit_does() {
             "*RUN |2 V=1 W= /bin/bash -c x # buildkit",
         ]
     );
-    let config = &plan.config.config;
-    assert_eq!(plan.config.author.as_deref(), Some("me"));
+    let config = &plan.images[0].config.config;
+    assert_eq!(plan.images[0].config.author.as_deref(), Some("me"));
     assert!(config.args_escaped && config.cmd.is_some());
     assert_eq!(config.healthcheck.as_ref().unwrap().test, ["CMD-SHELL", "true"]);
 }
@@ -152,18 +153,18 @@ fn section_6_variables_have_their_scopes() {
     }
     // Trap 1: an ARG hides an ENV from what follows, and the image keeps the ENV.
     let plan = planned("FROM scratch\nENV A=env\nARG A=arg\n");
-    assert!(plan.config.config.env.contains(&"A=env".to_owned()));
+    assert!(plan.images[0].config.config.env.contains(&"A=env".to_owned()));
 }
 
 #[test]
 fn section_6_8_proxies_reach_processes_and_nothing_else() {
     let plan = plan_with("FROM scratch\nRUN x\n", &args(&[("http_proxy", "p")])).unwrap();
-    let Op::Run(run) = &plan.graph.node(plan.target.unwrap()).op else { panic!() };
+    let Op::Run(run) = &plan.graph.node(plan.images[0].target.unwrap()).op else { panic!() };
     let shown: Vec<_> = run.proxy_env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(shown, ["HTTP_PROXY=p", "http_proxy=p"]);
-    assert_eq!(plan.graph.node(plan.target.unwrap()).digest, {
+    assert_eq!(plan.graph.node(plan.images[0].target.unwrap()).digest, {
         let plain = planned("FROM scratch\nRUN x\n");
-        plain.graph.node(plain.target.unwrap()).digest
+        plain.graph.node(plain.images[0].target.unwrap()).digest
     });
     assert_eq!(history(&plan), ["*RUN /bin/sh -c x # buildkit"]);
 }
@@ -228,13 +229,16 @@ fn every_problem_of_the_needed_stages_is_told_at_once() {
 #[test]
 fn section_7_9_platforms_choose_images_and_say_what_is_built() {
     let plan = planned("FROM base:arm\n");
-    assert_eq!(plan.config.architecture, "arm64");
+    assert_eq!(plan.images[0].config.architecture, "arm64");
     assert!(plan.warnings[0].message.contains("was pulled with platform \"linux/arm64\", expected \"linux/amd64\""));
-    let plan = planned("FROM --platform=linux/arm64 base\nRUN x\n");
-    assert_eq!(plan.config.architecture, "arm64");
-    let asked = PlanOptions { platform: Some("linux/arm/v7".parse().unwrap()), ..options() };
+    let emulating = PlanOptions { emulated: vec!["linux/arm64".parse().unwrap()], ..options() };
+    assert!(plan_with("FROM base:arm\n", &emulating).unwrap().warnings.is_empty());
+    let asked = PlanOptions { platforms: vec!["linux/arm/v7".parse().unwrap()], ..options() };
     let plan = plan_with("FROM --platform=$BUILDPLATFORM scratch AS b\nFROM scratch\n", &asked).unwrap();
-    assert_eq!((plan.config.architecture.as_str(), plan.config.variant.as_deref()), ("arm", Some("v7")));
+    assert_eq!(
+        (plan.images[0].config.architecture.as_str(), plan.images[0].config.variant.as_deref()),
+        ("arm", Some("v7"))
+    );
     refused("FROM --platform=$NO base\n", &["empty platform value from expression $NO"]);
     refused("FROM --platform=foo base\n", &["failed to parse platform foo"]);
 }
@@ -257,10 +261,57 @@ fn section_7_11_titles_number_the_steps_of_a_stage() {
     assert_eq!(titles(&planned("FROM scratch\nCOPY a /\nRUN x\n"))[1..], ["[1/2] COPY a /", "[2/2] RUN x"]);
 }
 
+fn platforms(names: &[&str]) -> PlanOptions {
+    PlanOptions { platforms: names.iter().map(|name| name.parse().unwrap()).collect(), ..options() }
+}
+
+#[test]
+fn section_7_11_titles_tell_the_platform_where_there_are_several() {
+    let text = "FROM --platform=$BUILDPLATFORM base AS build\nCOPY a /\nARG TARGETARCH\nRUN cc\nFROM base\nCOPY --from=build a /\n";
+    let plan = plan_with(text, &platforms(&["linux/amd64", "linux/arm64"])).unwrap();
+    let base = format!("FROM docker.io/library/base:latest@{}", Digest::of(b"manifest"));
+    assert_eq!(
+        titles(&plan),
+        [
+            format!("[linux/amd64 build 1/3] {base}"),
+            "[internal] load build context".to_owned(),
+            "[linux/amd64 build 2/3] COPY a /".to_owned(),
+            "[linux/amd64 build 3/3] RUN cc".to_owned(),
+            "[linux/amd64 stage-1 2/2] COPY --from=build a /".to_owned(),
+            "[linux/amd64->arm64 build 3/3] RUN cc".to_owned(),
+            format!("[linux/arm64 stage-1 1/2] {base}"),
+            "[linux/arm64 stage-1 2/2] COPY --from=build a /".to_owned(),
+        ],
+        "what does not depend on the platform is there once"
+    );
+    assert!(plan.is_index && plan.images.len() == 2);
+    assert_ne!(plan.images[0].target, plan.images[1].target);
+}
+
+#[test]
+fn section_6_9_an_index_can_be_asked_for_and_not_refused() {
+    let forced = |value: &str, names: &[&str]| {
+        let options =
+            PlanOptions { build_args: args(&[("BUILDKIT_MULTI_PLATFORM", value)]).build_args, ..platforms(names) };
+        plan_with("FROM scratch\n", &options).map(|plan| plan.is_index)
+    };
+    assert_eq!(forced("1", &[]), Ok(true));
+    assert_eq!(forced("false", &["linux/arm64"]), Ok(false));
+    assert_eq!(forced("", &["linux/arm64", "linux/amd64"]), Ok(true));
+    assert!(forced("0", &["linux/arm64", "linux/amd64"]).is_err());
+    assert!(forced("yes", &[]).unwrap_err().contains("invalid boolean value for multi-platform: yes"));
+}
+
+#[test]
+fn section_7_10_what_is_wrong_for_every_platform_is_said_once() {
+    let problem = plan_with("FROM base\nSTOPSIGNAL BAD\n", &platforms(&["linux/amd64", "linux/arm64"])).unwrap_err();
+    assert_eq!(problem.matches("invalid signal").count(), 1, "{problem}");
+}
+
 #[test]
 fn section_9_copies_become_actions() {
     let plan = planned("FROM scratch\nWORKDIR /w\nENV D=dir\nCOPY --chmod=u+x a \"$D/b\" ./$D/\n");
-    let node = plan.graph.node(plan.target.unwrap());
+    let node = plan.graph.node(plan.images[0].target.unwrap());
     let Op::File(file) = &node.op else { panic!() };
     let shown: Vec<_> = file
         .actions
@@ -299,10 +350,10 @@ fn what_comes_later_is_refused_and_never_ignored() {
 
 #[test]
 fn section_11_3_an_entry_point_clears_an_inherited_command_only() {
-    let cmd = |text: &str| planned(text).config.config.cmd;
+    let cmd = |text: &str| planned(text).images[0].config.config.cmd.clone();
     assert_eq!(cmd("FROM base\nENTRYPOINT [\"e\"]\n"), None);
     assert_eq!(cmd("FROM base\nCMD [\"c\"]\nENTRYPOINT [\"e\"]\n"), Some(vec!["c".to_owned()]));
-    assert_eq!(planned("FROM base\nENTRYPOINT []\n").config.config.entrypoint, None);
+    assert_eq!(planned("FROM base\nENTRYPOINT []\n").images[0].config.config.entrypoint, None);
 }
 
 #[test]
@@ -313,12 +364,12 @@ fn section_11_12_triggers_fire_in_the_stage_built_on_them() {
         ["*COPY a /a # buildkit", "ENV T=from-base", "*COPY x / # buildkit", "LABEL l=from-base"]
     );
     assert!(titles(&plan).contains(&"[stage-1 2/3] ONBUILD COPY a /a"), "{:?}", titles(&plan));
-    assert!(plan.config.config.on_build.is_empty());
+    assert!(plan.images[0].config.config.on_build.is_empty());
     refused("FROM broken\n", &["Dockerfile:1:6", "in its trigger `ONBUILD COPY ${ /`"]);
     // And of a stage of the same file.
     let plan = planned("FROM scratch AS a\nONBUILD LABEL l=1\nFROM a AS b\nFROM b\n");
-    assert_eq!((label(&plan, "l"), plan.config.config.on_build.len()), ("1".to_owned(), 0));
-    assert_eq!(planned("FROM scratch\nONBUILD RUN x\n").config.config.on_build, ["RUN x"]);
+    assert_eq!((label(&plan, "l"), plan.images[0].config.config.on_build.len()), ("1".to_owned(), 0));
+    assert_eq!(planned("FROM scratch\nONBUILD RUN x\n").images[0].config.config.on_build, ["RUN x"]);
 }
 
 #[test]
@@ -336,7 +387,7 @@ fn a_network_is_not_given_by_the_file() {
         plan_with("FROM scratch\nRUN --network=host x\n", &none).unwrap_err().contains("network.host is not allowed")
     );
     let plan = planned("FROM scratch\nRUN --network=none x\n");
-    let Op::Run(run) = &plan.graph.node(plan.target.unwrap()).op else { panic!() };
+    let Op::Run(run) = &plan.graph.node(plan.images[0].target.unwrap()).op else { panic!() };
     assert_eq!(run.network, Network::None);
 }
 

@@ -1,8 +1,12 @@
+use super::environment::Environment;
 use crate::dockerfile::instruction::{Command, Instruction, Step};
+use crate::oci::Platform;
 
 /// Numbers the steps of one stage: `[build 2/5] RUN make` (semantics reference, section 7.11).
 #[derive(Debug)]
 pub(super) struct Titles {
+    /// The stage's, where several are built.
+    platform: Option<Platform>,
     /// Nothing where the file has one stage.
     stage: String,
     next: usize,
@@ -11,15 +15,50 @@ pub(super) struct Titles {
 
 impl Titles {
     /// Returns the titles of a stage whose base takes a step of its own or not.
-    pub(super) fn new(stage: Option<String>, has_base_step: bool, steps: usize) -> Titles {
+    pub(super) fn new(platform: Option<Platform>, stage: Option<String>, has_base_step: bool, steps: usize) -> Titles {
         let stage = stage.map(|name| name + " ").unwrap_or_default();
-        Titles { stage, next: 1, total: steps + usize::from(has_base_step) }
+        Titles { platform, stage, next: 1, total: steps + usize::from(has_base_step) }
     }
 
-    pub(super) fn next(&mut self, text: &str) -> String {
-        let title = format!("[{}{}/{}] {text}", self.stage, self.next, self.total);
+    pub(super) fn next(&mut self, text: &str, environment: &Environment) -> String {
+        let platform = self.platform.as_ref().map(|platform| match aimed_at(environment) {
+            Some(aim) => format!("{platform}{} ", arrow(platform, aim)),
+            None => format!("{platform} "),
+        });
+        let title = format!("[{}{}{}/{}] {text}", platform.unwrap_or_default(), self.stage, self.next, self.total);
         self.next += 1;
         title
+    }
+}
+
+/// What a step that runs on one platform makes things for, as far as the arguments it declared tell.
+struct Aim {
+    os: Option<String>,
+    architecture: Option<String>,
+    variant: Option<String>,
+}
+
+fn aimed_at(environment: &Environment) -> Option<Aim> {
+    let value = |name| environment.get(name).map(str::to_owned);
+    if let Some(platform) = value("TARGETPLATFORM").and_then(|text| text.parse::<Platform>().ok()) {
+        let Platform { os, architecture, variant, .. } = platform;
+        return Some(Aim { os: Some(os), architecture: Some(architecture), variant });
+    }
+    let aim = Aim { os: value("TARGETOS"), architecture: value("TARGETARCH"), variant: value("TARGETVARIANT") };
+    (aim.os.is_some() || aim.architecture.is_some() || aim.variant.is_some()).then_some(aim)
+}
+
+/// Returns what tells cross builds apart: `->arm64` after the platform the compiler runs on.
+fn arrow(base: &Platform, aim: Aim) -> String {
+    let os = aim.os.unwrap_or_else(|| base.os.clone());
+    let architecture = aim.architecture.unwrap_or_else(|| base.architecture.clone());
+    let target = Platform::new(&os, &architecture, aim.variant.as_deref());
+    let variant = target.variant.as_ref().map(|variant| format!("/{variant}")).unwrap_or_default();
+    match () {
+        () if target.os != base.os => format!("->{target}"),
+        () if target.architecture != base.architecture => format!("->{}{variant}", target.architecture),
+        () if target.variant != base.variant && !variant.is_empty() => format!("->{}", &variant[1..]),
+        () => String::new(),
     }
 }
 

@@ -71,12 +71,13 @@ fn graph(source: &Source, file: &Dockerfile) -> String {
     let options = PlanOptions {
         build_args: BTreeMap::new(),
         target: None,
-        platform: None,
+        platforms: Vec::new(),
         build_platform: Platform::new("linux", "amd64", None),
         labels: BTreeMap::new(),
         network: None,
         no_cache: false,
         ignore: None,
+        emulated: Vec::new(),
     };
     match frontend::plan(source, file, &options, &AnyImage) {
         Ok(plan) => dump::graph(&plan),

@@ -222,7 +222,7 @@ pub(super) fn graph(plan: &Plan) -> String {
         let title = node.step.title.replace(&format!("{}", Digest::of(b"manifest")), "MANIFEST");
         text += &format!("{} ({}) {title}\n  {op}\n", id.0, inputs.join(" "));
     }
-    for item in &plan.history {
+    for item in plan.images.iter().flat_map(|image| &image.history) {
         let layer = item.layer.map_or("-".to_owned(), |layer| layer.0.to_string());
         text += &format!("history {layer} {:?}\n", item.created_by);
     }
