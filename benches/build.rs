@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use kiln::engine::{BuildOptions, Engine, EngineOptions};
+use kiln::engine::{BuildOptions, ContextSource, Engine, EngineOptions};
 use kiln::solve::Event;
 use kiln::sys::Cancel;
 use tempfile::TempDir;
@@ -37,7 +37,7 @@ fn forty() -> String {
 
 fn build(root: &Path, context: &Path) -> usize {
     let engine = Engine::open(&EngineOptions { root: Some(root.to_owned()), config: None }).unwrap();
-    let options = BuildOptions { context: context.to_owned(), ..BuildOptions::default() };
+    let options = BuildOptions { context: ContextSource::Directory(context.to_owned()), ..BuildOptions::default() };
     engine.build(&options, Arc::new(|_: Event| {}), &Cancel::new()).unwrap().executed_steps
 }
 

@@ -61,18 +61,18 @@ impl Session {
 
 /// Standard input that notices interrupts: a blocked read is restarted after a signal, and would hear none.
 #[derive(Debug)]
-pub(super) struct Input<'a> {
-    cancel: &'a Cancel,
+pub(super) struct Input {
+    cancel: Cancel,
 }
 
 impl Session {
     /// Returns standard input.
-    pub(super) fn input(&self) -> Input<'_> {
-        Input { cancel: &self.cancel }
+    pub(super) fn input(&self) -> Input {
+        Input { cancel: self.cancel.clone() }
     }
 }
 
-impl Read for Input<'_> {
+impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let stdin = io::stdin();
         loop {

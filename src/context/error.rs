@@ -1,6 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::layer;
 use crate::sys::Cancelled;
 
 /// Why a context cannot be read.
@@ -16,6 +17,9 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// An archive of a context cannot be unpacked.
+    #[error("cannot unpack the build context")]
+    Archive(#[from] layer::Error),
     /// The build was interrupted.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),

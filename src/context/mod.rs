@@ -5,6 +5,7 @@
 //! [`DigestCache`] does not know by its [`StatKey`]. Owners and times of the host are in no digest; links are never
 //! followed here, so that no path leaves the directory.
 
+mod archive;
 mod digest;
 mod directory;
 mod error;
@@ -12,6 +13,7 @@ mod ignore;
 mod nearest;
 mod pattern;
 
+pub use archive::{ARCHIVE_START_BYTES, is_archive, unpack};
 pub use digest::{DigestCache, StatKey};
 pub use directory::{Absence, Context, Entry, Kind};
 pub use error::Error;

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::assemble::assemble;
+use super::contexts::MainContext;
 use super::dockerfile::{self, Loaded};
 use super::lint;
 use super::record::Recorder;
 use super::resolve::Resolver;
-use super::stat_cache::StatCache;
 use super::{BuildOptions, BuildResult, Engine, Error};
-use crate::context::Context;
 use crate::diagnostic::Diagnostic;
 use crate::dockerfile::lint::Occasion;
 use crate::exec::{self, Asker, Executor, Library, Setting, Stack};
@@ -46,7 +45,7 @@ impl Engine {
         observer: Arc<dyn Observe>,
         cancel: &Cancel,
     ) -> Result<BuildResult, Error> {
-        let title = options.tags.first().map_or_else(|| options.context.display().to_string(), Reference::familiar);
+        let title = options.tags.first().map_or_else(|| options.context.to_string(), Reference::familiar);
         let build = self.store.begin_build(&title)?;
         let recorder = Arc::new(Recorder::new(observer));
         let job = Job { engine: self, options, observer: recorder.clone(), cancel, build: build.clone() };
@@ -75,8 +74,9 @@ pub(super) struct Job<'a> {
 
 impl Job<'_> {
     fn run(&self) -> Result<BuildResult, Error> {
-        let loaded = dockerfile::load(self.options)?;
-        let built = self.make(&loaded)?;
+        let context = MainContext::prepare(&self.options.context, &self.engine.store, self.cancel)?;
+        let loaded = dockerfile::load(self.options.file.as_ref(), &context)?;
+        let built = self.make(&loaded, &context)?;
         let built = self.keep(built)?;
         for output in &self.options.outputs {
             self.export(&built, output)?;
@@ -111,16 +111,15 @@ impl Job<'_> {
     }
 
     /// Plans the build, gets every needed step done, and puts the image together.
-    fn make(&self, loaded: &Loaded) -> Result<Built, Error> {
+    fn make(&self, loaded: &Loaded, context: &MainContext) -> Result<Built, Error> {
         let client = self.engine.client(&self.options.insecure_registries);
         let library = Arc::new(Library::new(&self.engine.store, client));
         let plan = self.plan(loaded, &library)?;
         self.warn(loaded, &plan.warnings)?;
-        let stat_cache = Arc::new(StatCache::new(&self.engine.store, &self.options.context));
         let targets: Vec<NodeId> = plan.images.iter().filter_map(|image| image.target).collect();
         let numbers = plan.graph.needed(&targets).into_iter().zip(1..).collect();
         let stop = self.cancel.child();
-        let context = Context::open(&self.options.context, loaded.ignore.clone(), Some(stat_cache.clone()))?;
+        let (context, stat_cache) = context.open(&loaded.ignore, &self.engine.store)?;
         let context = context.cancelled_by(stop.clone());
         let setting = Setting {
             contexts: HashMap::from([(MAIN_CONTEXT.to_owned(), Arc::new(context))]),
@@ -137,7 +136,7 @@ impl Job<'_> {
         }
         let made = solved.and_then(|solved| self.assemble(&plan, solved, &library));
         executor.settle();
-        stat_cache.save()?;
+        stat_cache.map_or(Ok(()), |cache| cache.save())?;
         made
     }
 

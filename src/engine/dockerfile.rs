@@ -1,17 +1,20 @@
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::{BuildOptions, DockerfileSource, Error};
+use super::contexts::MainContext;
+use super::{DockerfileSource, Error, file_error};
 use crate::context::Ignore;
 use crate::diagnostic::Source;
 use crate::dockerfile::{self, ast, instruction};
+use crate::fs::Root;
 
-/// Names looked for in the context, in this order.
-const NAMES: [&str; 2] = ["Dockerfile", "dockerfile"];
+/// The name looked for in a context; where there is none, the same in lower case.
+const NAME: &str = "Dockerfile";
 
 /// More than any Dockerfile has; what is larger is something else given by mistake.
-const MAX_BYTES: u64 = 16 << 20;
+pub(super) const MAX_BYTES: u64 = 16 << 20;
 
 /// A Dockerfile as it was read.
 pub(super) struct Loaded {
@@ -27,41 +30,67 @@ pub(super) struct Loaded {
     pub(super) warnings: Vec<crate::diagnostic::Diagnostic>,
 }
 
-/// Reads the build file of `options` and the ignore file that goes with it.
-pub(super) fn load(options: &BuildOptions) -> Result<Loaded, Error> {
-    if !options.context.is_dir() {
-        return Err(Error::NoContext { path: options.context.clone() });
-    }
-    let (source, path) = text(options)?;
+/// Reads the build file that `file` names and the ignore file that goes with it.
+pub(super) fn load(file: Option<&DockerfileSource>, context: &MainContext) -> Result<Loaded, Error> {
+    let (source, path) = text(file, context)?;
     let parsed = dockerfile::parse(&source);
     let (file, warnings) = dockerfile::read_parsed(&parsed, &source)
         .map_err(|found| Error::Diagnostics { file: source.clone(), found })?;
-    let ignore = ignore(&options.context, path.as_deref())?;
+    // What others send has been chosen already (semantics reference, section 8.2).
+    let ignore = if context.is_local { ignore(context.directory(), path.as_deref())? } else { Ignore::none() };
     Ok(Loaded { source, ast: parsed.ast, file, ignore, warnings })
 }
 
-fn text(options: &BuildOptions) -> Result<(Source, Option<PathBuf>), Error> {
-    let path = match &options.file {
-        Some(DockerfileSource::Text(text)) => return Ok((Source::new("Dockerfile", text.as_str()), None)),
-        Some(DockerfileSource::Path(path)) => path.clone(),
-        None => {
-            let candidates = NAMES.map(|name| options.context.join(name));
-            let found = candidates.into_iter().find(|path| path.exists());
-            found.ok_or_else(|| Error::NoDockerfile { context: options.context.clone() })?
-        }
+/// Returns the text, and where a file of this machine has it.
+fn text(file: Option<&DockerfileSource>, context: &MainContext) -> Result<(Source, Option<PathBuf>), Error> {
+    let path = match (file, &context.text) {
+        (Some(DockerfileSource::Path(_)), Some(_)) => return Err(Error::TwoDockerfiles),
+        (Some(DockerfileSource::Text(text)), _) => return Ok((Source::new(NAME, text.as_str()), None)),
+        (None, Some(text)) => return Ok((dockerfile::source_from_bytes(NAME, text)?, None)),
+        (Some(DockerfileSource::Path(path)), None) => path.clone(),
+        (None, None) if context.is_local => context.directory().join(NAME),
+        (None, None) => PathBuf::from(NAME),
     };
-    let bytes = read(&path)?;
-    let name = path.strip_prefix(&options.context).unwrap_or(&path).display().to_string();
-    Ok((dockerfile::source_from_bytes(&name, &bytes)?, Some(path)))
+    let open = |path: &Path| if context.is_local { File::open(path) } else { open_inside(context.directory(), path) };
+    let (path, opened) = match open(&path) {
+        Err(error) if is_missing(&error) && path.file_name() == Some(NAME.as_ref()) => {
+            let lower = path.with_file_name(NAME.to_lowercase());
+            match open(&lower) {
+                Err(error) if is_missing(&error) => (path, Err(error)),
+                opened => (lower, opened),
+            }
+        }
+        opened => (path, opened),
+    };
+    let opened = match opened {
+        Err(error) if is_missing(&error) && file.is_none() => {
+            return Err(Error::NoDockerfile { context: context.name.clone() });
+        }
+        opened => opened.map_err(file_error("read", &path))?,
+    };
+    let bytes = read(opened).map_err(file_error("read", &path))?;
+    let name = path.strip_prefix(context.directory()).unwrap_or(&path).display().to_string();
+    Ok((dockerfile::source_from_bytes(&name, &bytes)?, context.is_local.then_some(path)))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let failed = |source| Error::File { action: "read", path: path.to_owned(), source };
-    let size = fs::metadata(path).map_err(failed)?.len();
-    if size > MAX_BYTES {
-        return Err(failed(io::Error::from(io::ErrorKind::FileTooLarge)));
-    }
-    fs::read(path).map_err(failed)
+/// Opens a file of a directory that somebody else filled: no link in it leads out.
+fn open_inside(directory: &Path, path: &Path) -> io::Result<File> {
+    let refused = |error: crate::fs::Error| error.io().map_or(io::ErrorKind::Other.into(), copied);
+    Root::open(directory).and_then(|root| root.open_file(path.as_os_str().as_bytes())).map_err(refused)
+}
+
+fn copied(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn read(file: File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
 }
 
 /// Returns the rules of `<dockerfile>.dockerignore` next to the build file, else of `.dockerignore` in the context.

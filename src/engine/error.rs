@@ -51,11 +51,23 @@ pub enum Error {
         path: PathBuf,
     },
     /// There is no build file.
-    #[error("there is no Dockerfile in {}; name one with `-f`", context.display())]
+    #[error("there is no Dockerfile in {context}; name one with `-f`")]
     NoDockerfile {
-        /// The context.
-        context: PathBuf,
+        /// The context, as it was given.
+        context: String,
     },
+    /// The context is the text of a build file, and another one is named.
+    #[error("standard input is a Dockerfile, and `-f` names another one")]
+    TwoDockerfiles,
+    /// The context is a file of another kind than it should be.
+    #[error("the context {} is neither a directory nor a tar archive", path.display())]
+    NotAnArchive {
+        /// What was given.
+        path: PathBuf,
+    },
+    /// A context that comes as a stream.
+    #[error("cannot read the context from standard input")]
+    Stream(#[source] io::Error),
     /// The build file asks for an error where lint finds anything, and it did.
     #[error("lint violation found for rules: {}", rules.join(", "))]
     LintViolation {
@@ -99,7 +111,7 @@ pub enum Error {
     Document(#[from] crate::oci::EncodedError),
     /// The context could not be read.
     #[error(transparent)]
-    Context(#[from] context::Error),
+    Context(context::Error),
     /// The store refused.
     #[error(transparent)]
     Store(store::Error),
@@ -145,6 +157,15 @@ impl From<image::Error> for Error {
 impl From<exec::Error> for Error {
     fn from(error: exec::Error) -> Error {
         if error.is_cancellation() { Error::Cancelled } else { Error::Exec(error) }
+    }
+}
+
+impl From<context::Error> for Error {
+    fn from(error: context::Error) -> Error {
+        match error {
+            context::Error::Cancelled(_) => Error::Cancelled,
+            other => Error::Context(other),
+        }
     }
 }
 

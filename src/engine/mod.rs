@@ -10,6 +10,7 @@ mod archives;
 mod assemble;
 mod build;
 mod compress;
+mod contexts;
 mod dockerfile;
 mod error;
 mod export;
@@ -18,6 +19,7 @@ mod lint;
 mod options;
 mod record;
 mod resolve;
+mod source;
 mod stat_cache;
 mod times;
 mod transfer;
@@ -29,6 +31,7 @@ pub use options::{
     ArchiveFormat, BuildOptions, BuildResult, DockerfileSource, ImageDetails, ImageSummary, LoadedImage, Output,
     OutputKind,
 };
+pub use source::{ContextSource, Stream};
 pub use transfer::TransferOptions;
 
 use crate::registry;

@@ -1,14 +1,15 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::ContextSource;
 use crate::graph::Network;
 use crate::oci::{Digest, ImageConfig, Manifest, Platform, Reference};
 
 /// What to build and how.
 #[derive(Debug, Clone, Default)]
 pub struct BuildOptions {
-    /// The context directory.
-    pub context: PathBuf,
+    /// Where the files come from.
+    pub context: ContextSource,
     /// The Dockerfile; none means `Dockerfile`, then `dockerfile`, in the context.
     pub file: Option<DockerfileSource>,
     /// Names the result gets.
@@ -42,7 +43,7 @@ pub struct BuildOptions {
 /// Where the Dockerfile is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DockerfileSource {
-    /// A path, relative to the working directory.
+    /// A path: relative to the working directory for a context that is a directory here, else in the context.
     Path(PathBuf),
     /// Standard input, already read.
     Text(String),

@@ -48,14 +48,29 @@ pub fn read(reader: impl Read, limits: &Limits) -> Result<Finished, Error> {
             Ok(())
         }
     }
-    scan(reader, limits, &mut Nobody)
+    scan(reader, limits, Markers::Meant, &mut Nobody)
+}
+
+/// Whether names that begin with `.wh.` say what is deleted (image-spec, "Whiteouts").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Markers {
+    /// As in every layer.
+    Meant,
+    /// As in an archive that is no layer: they are names.
+    Names,
 }
 
 /// Reads an archive as [`read`] does, and shows its entries to `visitor` as they come.
-pub(super) fn scan(reader: impl Read, limits: &Limits, visitor: &mut dyn Visit) -> Result<Finished, Error> {
+pub(super) fn scan(
+    reader: impl Read,
+    limits: &Limits,
+    markers: Markers,
+    visitor: &mut dyn Visit,
+) -> Result<Finished, Error> {
     let mut scanner = Scanner {
         tape: Tape { inner: reader, hasher: Hasher::new(), position: 0, limit: limits.bytes },
         limits: *limits,
+        markers,
         index: Index::default(),
         linkable: None,
     };
@@ -89,6 +104,7 @@ struct Header {
 struct Scanner<R> {
     tape: Tape<R>,
     limits: Limits,
+    markers: Markers,
     index: Index,
     /// Paths that hard links may name; collected once the first link asks.
     linkable: Option<HashSet<EntryPath>>,
@@ -152,7 +168,8 @@ impl<R: Read> Scanner<R> {
             return Err(Error::Limit { what: "entries", limit: self.limits.entries });
         }
         let path = clean(&header.path, header.offset)?;
-        match Marker::of(&path) {
+        let marker = if self.markers == Markers::Meant { Marker::of(&path) } else { Marker::None };
+        match marker {
             Marker::None => self.file(path, header, visitor),
             Marker::Ignored => self.tape.skip(header.stored_bytes()),
             Marker::Opaque(directory) => {

@@ -10,7 +10,7 @@ pub enum Error {
     #[error(transparent)]
     File(#[from] fs::Error),
     /// The archive could not be read.
-    #[error("cannot read the layer")]
+    #[error("cannot read the archive")]
     Read(#[source] io::Error),
     /// The archive could not be written.
     #[error("cannot write the layer")]
@@ -42,13 +42,13 @@ pub enum Error {
         reason: &'static str,
     },
     /// The archive ends too early.
-    #[error("the layer is truncated: it ends at byte {offset}, in the middle of an entry")]
+    #[error("the archive is truncated: it ends at byte {offset}, in the middle of an entry")]
     Truncated {
         /// Where.
         offset: u64,
     },
     /// The archive is not a tar archive, or a damaged one.
-    #[error("the layer is not a valid tar archive: {reason} (at byte {offset})")]
+    #[error("this is not a valid tar archive: {reason} (at byte {offset})")]
     Damaged {
         /// Where the offending header starts.
         offset: u64,
@@ -56,7 +56,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// An entry is of a type that layers do not have.
-    #[error("the layer has an entry of an unknown type, {flag:?}: {}", path.display())]
+    #[error("the archive has an entry of an unknown type, {flag:?}: {}", path.display())]
     UnknownType {
         /// The entry.
         path: PathBuf,
@@ -64,13 +64,13 @@ pub enum Error {
         flag: char,
     },
     /// A path leads out of the layer.
-    #[error("the layer has a path that leads out of it: {}", path.display())]
+    #[error("the archive has a path that leads out of it: {}", path.display())]
     Escape {
         /// As written.
         path: PathBuf,
     },
     /// A path is empty, or too long to be one.
-    #[error("the layer has a path that no file can have: {reason} (at byte {offset})")]
+    #[error("the archive has a path that no file can have: {reason} (at byte {offset})")]
     BadPath {
         /// Where the header starts.
         offset: u64,
@@ -78,13 +78,13 @@ pub enum Error {
         reason: &'static str,
     },
     /// A component of the path above the last is not a directory.
-    #[error("the layer has an entry below something that is not a directory: {}", path.display())]
+    #[error("the archive has an entry below something that is not a directory: {}", path.display())]
     NotADirectory {
         /// The entry.
         path: PathBuf,
     },
     /// A hard link to nothing.
-    #[error("the layer links {} to {}, which is not a file earlier in it", path.display(), target.display())]
+    #[error("the archive links {} to {}, which is not a file earlier in it", path.display(), target.display())]
     LinkTarget {
         /// The link.
         path: PathBuf,
@@ -92,13 +92,13 @@ pub enum Error {
         target: PathBuf,
     },
     /// A deletion of nothing, or of what cannot be deleted.
-    #[error("the layer has an invalid whiteout: {}", path.display())]
+    #[error("the archive has an invalid whiteout: {}", path.display())]
     Whiteout {
         /// The marker as written.
         path: PathBuf,
     },
     /// The archive is larger than allowed.
-    #[error("the layer exceeds the limit of {limit} {what}")]
+    #[error("the archive exceeds the limit of {limit} {what}")]
     Limit {
         /// What there is too much of.
         what: &'static str,

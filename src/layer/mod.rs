@@ -35,7 +35,7 @@ pub use error::Error;
 pub use index::Index;
 pub use resolve::{Resolution, ResolveError};
 pub use tree::{OverlayXattrs, Ownership, TreeForm, TreeOptions};
-pub use unpack::{materialize, unpack};
+pub use unpack::{extract, materialize, unpack};
 pub use view::{FileId, Node, View, Walk};
 pub use writer::{Content, Finished, Slice, Writer};
 

@@ -41,6 +41,8 @@ pub enum Ownership {
     Exact,
     /// Go on with what this process may give: its own id, where no other is mapped.
     AsPermitted,
+    /// Leave everything to who makes it, where owners mean nothing.
+    Nobodys,
 }
 
 /// How to make a tree.

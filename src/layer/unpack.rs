@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::fs::{self, At, Root, os_path, remove_at, set_xattr};
 
-use super::archive::{Visit, is_layered, scan};
+use super::archive::{Markers, Visit, is_layered, scan};
 use super::view::{join, split};
 use super::{
     Content, EntryPath, Error, Finished, Index, Kind, Metadata, Mtime, OverlayXattrs, Ownership, Slice, TreeForm,
@@ -25,9 +25,20 @@ use super::{
 /// Those of [`super::read`] and [`Error::File`]. What was made so far stays.
 pub fn unpack(reader: impl Read, target: &Path, options: &TreeOptions) -> Result<Finished, Error> {
     let mut maker = Maker::new(target, options)?;
-    let finished = scan(reader, &options.limits, &mut maker)?;
+    let finished = scan(reader, &options.limits, Markers::Meant, &mut maker)?;
     maker.finish()?;
     Ok(finished)
+}
+
+/// Reads an archive that is no layer, uncompressed, to its end, and makes its files in the empty directory `target`:
+/// names that would say in a layer what is deleted are names like others.
+///
+/// # Errors
+/// As [`unpack`].
+pub fn extract(reader: impl Read, target: &Path, options: &TreeOptions) -> Result<(), Error> {
+    let mut maker = Maker::new(target, options)?;
+    scan(reader, &options.limits, Markers::Names, &mut maker)?;
+    maker.finish()
 }
 
 /// Makes the tree of a layer in the directory `target` from its archive, uncompressed, and its index, which brings
@@ -311,16 +322,14 @@ impl<'a> Maker<'a> {
         let (directory, at) =
             if name.is_empty() { (self.root.as_fd(), &b"."[..]) } else { (self.here().as_fd(), name) };
         let shown = || self.root.shown(name);
-        let owned = chownat(
-            directory,
-            os_path(at),
-            Some(Uid::from_raw(metadata.uid)),
-            Some(Gid::from_raw(metadata.gid)),
-            AtFlags::SYMLINK_NOFOLLOW,
-        );
-        match (owned, self.options.ownership) {
-            (Err(Errno::PERM | Errno::INVAL), Ownership::AsPermitted) => {}
-            (owned, _) => owned.at("set the owner of", shown())?,
+        let (uid, gid) = (Some(Uid::from_raw(metadata.uid)), Some(Gid::from_raw(metadata.gid)));
+        let own = || chownat(directory, os_path(at), uid, gid, AtFlags::SYMLINK_NOFOLLOW);
+        match self.options.ownership {
+            Ownership::Nobodys => {}
+            ownership => match own() {
+                Err(Errno::PERM | Errno::INVAL) if ownership == Ownership::AsPermitted => {}
+                owned => owned.at("set the owner of", shown())?,
+            },
         }
         if kind != FileType::Symlink {
             let mode = Mode::from_raw_mode(metadata.mode);
@@ -349,7 +358,7 @@ impl<'a> Maker<'a> {
             Some(Errno::PERM) if !is_capability && (kind != FileType::RegularFile || !key.starts_with(b"user.")) => {
                 Ok(())
             }
-            Some(Errno::PERM | Errno::OPNOTSUPP) if self.options.ownership == Ownership::AsPermitted => Ok(()),
+            Some(Errno::PERM | Errno::OPNOTSUPP) if self.options.ownership != Ownership::Exact => Ok(()),
             _ => Err(error.into()),
         }
     }

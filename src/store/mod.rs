@@ -27,6 +27,7 @@ mod memory;
 mod partial;
 mod records;
 mod remove;
+mod temporary;
 #[cfg(test)]
 mod tests;
 mod trees;
@@ -46,6 +47,7 @@ pub use memory::{Resolution, StatDigest};
 pub use partial::Partial;
 pub use records::{BuildId, BuildRecord, Outcome, StepRecord};
 pub use remove::Removed;
+pub use temporary::Temporary;
 pub use trees::{Tree, TreeKey};
 
 use database::{Database, VERSION};

@@ -5,6 +5,7 @@ mod archives;
 mod args;
 mod build;
 mod cache;
+mod contexts;
 mod copy;
 mod dockerignore;
 mod errors;

@@ -1,5 +1,6 @@
 //! `kiln build`.
 
+mod context;
 mod metadata;
 mod output;
 mod unsupported;
@@ -75,8 +76,8 @@ pub(super) struct Args {
     insecure_registry: Vec<String>,
     #[command(flatten)]
     unsupported: unsupported::Args,
-    /// The directory of the build context
-    #[arg(value_name = "PATH")]
+    /// The build context: a directory, a tar archive, or `-` for a tar archive or a Dockerfile on stdin
+    #[arg(value_name = "PATH|-")]
     context: PathBuf,
 }
 
@@ -121,10 +122,14 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
 }
 
 impl Args {
-    fn options(&self, stdin: impl Read) -> Result<BuildOptions, Error> {
+    fn options(&self, mut stdin: impl Read + Send + 'static) -> Result<BuildOptions, Error> {
+        let (here, file) = (Path::new("-"), self.file.as_deref());
+        if self.context == here && file == Some(here) {
+            return Err(Error::Usage("stdin can be either the context or, with `-f -`, the Dockerfile".to_owned()));
+        }
         let mut options = BuildOptions {
-            context: context(&self.context)?,
-            file: self.file.as_deref().map(|path| dockerfile(path, stdin)).transpose()?,
+            file: file.map(|path| dockerfile(path, &mut stdin)).transpose()?,
+            context: context::source(&self.context, stdin)?,
             tags: self.tag.clone(),
             build_args: build_args(&self.build_arg, |name| std::env::var(name).ok())?,
             target: self.target.clone(),
@@ -168,18 +173,6 @@ impl Args {
             _ => usage("only one output can be written to stdout"),
         }
     }
-}
-
-fn context(path: &Path) -> Result<PathBuf, Error> {
-    let text = path.to_string_lossy();
-    if text == "-" {
-        return Err(Error::NotSupported { flag: "a context on stdin".to_owned() });
-    }
-    let remote = ["http://", "https://", "git://", "ssh://", "git@", "github.com/"];
-    if remote.iter().any(|prefix| text.starts_with(prefix)) {
-        return Err(Error::NotSupported { flag: format!("the remote context {text}") });
-    }
-    Ok(path.to_owned())
 }
 
 fn dockerfile(path: &Path, mut stdin: impl Read) -> Result<DockerfileSource, Error> {
@@ -278,9 +271,10 @@ mod tests {
     }
 
     #[test]
-    fn contexts_that_are_not_directories_are_named() {
-        for text in ["-", "https://example.com/x.git", "git@github.com:me/x"] {
-            assert!(matches!(context(Path::new(text)), Err(Error::NotSupported { .. })), "{text}");
+    fn contexts_from_elsewhere_are_named() {
+        for text in ["https://example.com/x.git", "git@github.com:me/x"] {
+            let source = context::source(Path::new(text), io::empty());
+            assert!(matches!(source, Err(Error::NotSupported { .. })), "{text}");
         }
     }
 

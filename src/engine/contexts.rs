@@ -1,0 +1,86 @@
+use std::fs::File;
+use std::io::{self, Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::dockerfile::MAX_BYTES;
+use super::stat_cache::StatCache;
+use super::{ContextSource, Error, file_error};
+use crate::context::{self, ARCHIVE_START_BYTES, Context, Ignore, is_archive};
+use crate::store::{Store, Temporary};
+use crate::sys::Cancel;
+
+/// The files of a build, on this machine for as long as it takes.
+pub(super) struct MainContext {
+    /// What people call it.
+    pub(super) name: String,
+    directory: PathBuf,
+    /// Whoever made the files is who runs kiln: ignore files count, and links in the way to the build file are followed.
+    pub(super) is_local: bool,
+    /// The text of the build file, where that came in place of files.
+    pub(super) text: Option<Vec<u8>>,
+    _temporary: Option<Temporary>,
+}
+
+impl MainContext {
+    /// Fetches and unpacks what must be.
+    pub(super) fn prepare(source: &ContextSource, store: &Store, cancel: &Cancel) -> Result<MainContext, Error> {
+        let name = source.to_string();
+        match source {
+            ContextSource::Directory(path) if path.is_dir() => {
+                Ok(MainContext { name, directory: path.clone(), is_local: true, text: None, _temporary: None })
+            }
+            ContextSource::Directory(path) => Err(Error::NoContext { path: path.clone() }),
+            ContextSource::Archive(path) => {
+                let archive = File::open(path).map_err(file_error("open", path))?;
+                let (start, archive) = peek(archive).map_err(file_error("read", path))?;
+                if !is_archive(&start) {
+                    return Err(Error::NotAnArchive { path: path.clone() });
+                }
+                unpacked(name, archive, store, cancel)
+            }
+            ContextSource::Stream(stream) => {
+                let (start, stream) = peek(cancel.guard(stream.clone())).map_err(Error::Stream)?;
+                if is_archive(&start) { unpacked(name, stream, store, cancel) } else { text(name, stream, store) }
+            }
+        }
+    }
+
+    /// Returns where the files are.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Returns the files as a build sees them, and what remembers their digests where that is worth it.
+    pub(super) fn open(&self, ignore: &Ignore, store: &Store) -> Result<(Context, Option<Arc<StatCache>>), Error> {
+        let cache = self.is_local.then(|| Arc::new(StatCache::new(store, &self.directory)));
+        let digests = cache.clone().map(|cache| cache as Arc<dyn context::DigestCache>);
+        Ok((Context::open(&self.directory, ignore.clone(), digests)?, cache))
+    }
+}
+
+/// Returns the first bytes of `reader`, and all of it.
+fn peek(mut reader: impl Read) -> io::Result<(Vec<u8>, impl Read)> {
+    let mut start = Vec::new();
+    reader.by_ref().take(ARCHIVE_START_BYTES as u64).read_to_end(&mut start)?;
+    Ok((start.clone(), Cursor::new(start).chain(reader)))
+}
+
+fn unpacked(name: String, archive: impl Read + Send, store: &Store, cancel: &Cancel) -> Result<MainContext, Error> {
+    let temporary = store.temporary()?;
+    context::unpack(archive, temporary.path(), cancel)?;
+    let directory = temporary.path().to_owned();
+    Ok(MainContext { name, directory, is_local: false, text: None, _temporary: Some(temporary) })
+}
+
+/// Takes a stream for a build file that needs no files.
+fn text(name: String, stream: impl Read, store: &Store) -> Result<MainContext, Error> {
+    let mut text = Vec::new();
+    stream.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(Error::Stream)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(Error::Stream(io::ErrorKind::FileTooLarge.into()));
+    }
+    let temporary = store.temporary()?;
+    let directory = temporary.path().to_owned();
+    Ok(MainContext { name, directory, is_local: false, text: Some(text), _temporary: Some(temporary) })
+}
