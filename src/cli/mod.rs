@@ -6,6 +6,7 @@
 //! yet, 130 interrupted.
 
 mod build;
+mod check;
 mod error;
 mod history;
 mod human;
@@ -43,6 +44,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Build(Box<build::Args>),
+    Check(check::Args),
     Pull(pull::Args),
     Push(push::Args),
     Images(images::Args),
@@ -78,6 +80,7 @@ impl Command {
     fn run(&self, session: &session::Session) -> Result<(), Error> {
         match self {
             Command::Build(args) => build::run(args, session),
+            Command::Check(args) => check::run(args, session),
             Command::Pull(args) => pull::run(args, session),
             Command::Push(args) => push::run(args, session),
             Command::Images(args) => images::run(args, session),

@@ -107,7 +107,12 @@ fn start_log(debug: bool) -> bool {
 
 /// Tells whether stderr shows colours (<https://no-color.org>).
 pub(super) fn colours() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    io::stderr().is_terminal() && colours_wanted()
+}
+
+/// Tells whether the user has nothing against colours.
+pub(super) fn colours_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Writes a whole file, such as the one of `--iidfile`.

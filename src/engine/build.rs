@@ -4,6 +4,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::assemble::assemble;
+use super::check::plan_options;
 use super::contexts::MainContext;
 use super::dockerfile::{self, Loaded};
 use super::lint;
@@ -13,7 +14,7 @@ use super::{BuildOptions, BuildResult, Engine, Error};
 use crate::diagnostic::Diagnostic;
 use crate::dockerfile::lint::Occasion;
 use crate::exec::{self, Asker, Executor, Library, Setting, Stack};
-use crate::frontend::{self, Plan, PlanOptions, ResolveImage, ResolvedImage, Unresolved};
+use crate::frontend::{self, Plan, ResolveImage, ResolvedImage, Unresolved};
 use crate::graph::{BuildGraph, NodeId};
 use crate::image::Image;
 use crate::oci::{Platform, Reference};
@@ -150,17 +151,7 @@ impl Job<'_> {
             cancel: self.cancel,
         };
         let images = Images(resolver);
-        let options = PlanOptions {
-            build_args: self.options.build_args.clone(),
-            target: self.options.target.clone(),
-            platforms: self.options.platform.iter().cloned().collect(),
-            build_platform: Platform::host(),
-            emulated: Vec::new(),
-            labels: self.options.labels.clone(),
-            network: self.options.network,
-            no_cache: self.options.no_cache,
-            ignore: Some(loaded.ignore.clone()),
-        };
+        let options = plan_options(loaded, self.options);
         frontend::plan(&loaded.source, &loaded.file, &options, &images).map_err(|found| {
             self.cancel.check().err().map_or(Error::Diagnostics { file: loaded.source.clone(), found }, Error::from)
         })
@@ -235,16 +226,12 @@ impl Job<'_> {
 }
 
 /// Resolves images for the front end.
-struct Images<'a>(Resolver<'a>);
+pub(super) struct Images<'a>(pub(super) Resolver<'a>);
 
 impl ResolveImage for Images<'_> {
     fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, Unresolved> {
         match self.0.resolve(reference, platform) {
-            Ok(resolved) => Ok(ResolvedImage {
-                reference: reference.clone(),
-                manifest: resolved.manifest().digest(),
-                config: resolved.config().value().clone(),
-            }),
+            Ok(image) => Ok(resolved(reference, &image)),
             Err(error) => {
                 let help = match &error {
                     Error::Registry(error) => error.help(),
@@ -253,6 +240,15 @@ impl ResolveImage for Images<'_> {
                 Err(Unresolved { message: with_causes(&error), help })
             }
         }
+    }
+}
+
+/// Returns what planning needs to know of an image.
+pub(super) fn resolved(reference: &Reference, image: &Image) -> ResolvedImage {
+    ResolvedImage {
+        reference: reference.clone(),
+        manifest: image.manifest().digest(),
+        config: image.config().value().clone(),
     }
 }
 

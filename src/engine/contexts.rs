@@ -27,10 +27,7 @@ impl MainContext {
     pub(super) fn prepare(source: &ContextSource, store: &Store, cancel: &Cancel) -> Result<MainContext, Error> {
         let name = source.to_string();
         match source {
-            ContextSource::Directory(path) if path.is_dir() => {
-                Ok(MainContext { name, directory: path.clone(), is_local: true, text: None, _temporary: None })
-            }
-            ContextSource::Directory(path) => Err(Error::NoContext { path: path.clone() }),
+            ContextSource::Directory(_) => MainContext::local(source),
             ContextSource::Archive(path) => {
                 let archive = File::open(path).map_err(file_error("open", path))?;
                 let (start, archive) = peek(archive).map_err(file_error("read", path))?;
@@ -43,6 +40,17 @@ impl MainContext {
                 let (start, stream) = peek(cancel.guard(stream.clone())).map_err(Error::Stream)?;
                 if is_archive(&start) { unpacked(name, stream, store, cancel) } else { text(name, stream, store) }
             }
+        }
+    }
+
+    /// Takes a directory, the only context that needs no store.
+    pub(super) fn local(source: &ContextSource) -> Result<MainContext, Error> {
+        match source {
+            ContextSource::Directory(path) if path.is_dir() => {
+                let (name, directory) = (source.to_string(), path.clone());
+                Ok(MainContext { name, directory, is_local: true, text: None, _temporary: None })
+            }
+            other => Err(Error::NoContext { path: other.to_string().into() }),
         }
     }
 

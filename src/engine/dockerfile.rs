@@ -20,6 +20,8 @@ pub(super) const MAX_BYTES: u64 = 16 << 20;
 pub(super) struct Loaded {
     /// Its text.
     pub(super) source: Source,
+    /// Where it was read from; none for standard input.
+    pub(super) path: Option<PathBuf>,
     /// What was written.
     pub(super) ast: ast::Dockerfile,
     /// What it means.
@@ -33,12 +35,18 @@ pub(super) struct Loaded {
 /// Reads the build file that `file` names and the ignore file that goes with it.
 pub(super) fn load(file: Option<&DockerfileSource>, context: &MainContext) -> Result<Loaded, Error> {
     let (source, path) = text(file, context)?;
+    let loaded = parse(source, path, Ignore::none())?;
+    // What others send has been chosen already (semantics reference, section 8.2).
+    let ignore = if context.is_local { ignore(context.directory(), loaded.path.as_deref())? } else { Ignore::none() };
+    Ok(Loaded { ignore, ..loaded })
+}
+
+/// Reads a build file whose text is here.
+pub(super) fn parse(source: Source, path: Option<PathBuf>, ignore: Ignore) -> Result<Loaded, Error> {
     let parsed = dockerfile::parse(&source);
     let (file, warnings) = dockerfile::read_parsed(&parsed, &source)
         .map_err(|found| Error::Diagnostics { file: source.clone(), found })?;
-    // What others send has been chosen already (semantics reference, section 8.2).
-    let ignore = if context.is_local { ignore(context.directory(), path.as_deref())? } else { Ignore::none() };
-    Ok(Loaded { source, ast: parsed.ast, file, ignore, warnings })
+    Ok(Loaded { source, path, ast: parsed.ast, file, ignore, warnings })
 }
 
 /// Returns the text, and where a file of this machine has it.

@@ -74,6 +74,12 @@ pub enum Error {
         /// The rules, in alphabetical order.
         rules: Vec<&'static str>,
     },
+    /// The build file is on standard input, and cannot be mended.
+    #[error("a Dockerfile from standard input cannot be fixed; name a file")]
+    NothingToFix,
+    /// A file could not be written.
+    #[error(transparent)]
+    Files(crate::fs::Error),
     /// The build argument that says which rules are wanted.
     #[error(transparent)]
     LintControls(#[from] dockerfile::lint::InvalidOption),

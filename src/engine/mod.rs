@@ -3,12 +3,14 @@
 //! ```text
 //!  build    read ─▶ plan ─▶ solve ─▶ assemble ─▶ store, archives, registry
 //!  pull     resolve ─▶ fetch layers ─▶ store            push   compress ─▶ registry
+//!  check    read ─▶ plan ─▶ report
 //!  save     store ─▶ archive                            load   archive ─▶ store
 //! ```
 
 mod archives;
 mod assemble;
 mod build;
+mod check;
 mod compress;
 mod contexts;
 mod dockerfile;
@@ -21,17 +23,20 @@ mod record;
 mod resolve;
 mod source;
 mod stat_cache;
+mod targets;
 mod times;
 mod transfer;
 
 use std::path::{Path, PathBuf};
 
+pub use check::{Ask, Finding, Fixed, Report, check, fix};
 pub use error::Error;
 pub use options::{
     ArchiveFormat, BuildOptions, BuildResult, DockerfileSource, ImageDetails, ImageSummary, LoadedImage, Output,
     OutputKind,
 };
 pub use source::{ContextSource, Stream};
+pub use targets::{Target, Targets};
 pub use transfer::TransferOptions;
 
 use crate::registry;

@@ -29,7 +29,8 @@ impl Resolver<'_> {
         self.ask(reference, platform)
     }
 
-    fn known(&self, reference: &Reference, platform: &Platform) -> Result<Option<Image>, Error> {
+    /// Returns the image where it is here.
+    pub(super) fn known(&self, reference: &Reference, platform: &Platform) -> Result<Option<Image>, Error> {
         let store = &self.engine.store;
         if let Some(digest) = store.tag(reference)?
             && let Some(record) = store.image(digest)?

@@ -5,6 +5,7 @@ mod archives;
 mod args;
 mod build;
 mod cache;
+mod check;
 mod contexts;
 mod copy;
 mod dockerignore;

@@ -1,5 +1,6 @@
 //! `kiln build`.
 
+mod call;
 mod context;
 mod metadata;
 mod output;
@@ -75,6 +76,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "HOST")]
     insecure_registry: Vec<String>,
     #[command(flatten)]
+    call: call::Args,
+    #[command(flatten)]
     unsupported: unsupported::Args,
     /// The build context: a directory, a tar archive, or `-` for a tar archive or a Dockerfile on stdin
     #[arg(value_name = "PATH|-")]
@@ -94,6 +97,9 @@ enum NetworkMode {
 pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
     args.unsupported.check()?;
     let options = args.options(session.input())?;
+    if let Some(done) = args.call.run(&options, &args.progress, session) {
+        return done;
+    }
     let mode = if args.quiet { Some(Mode::Quiet) } else { None };
     let display = args.progress.display(mode, session);
     let engine = session.engine()?;
@@ -175,7 +181,7 @@ impl Args {
     }
 }
 
-fn dockerfile(path: &Path, mut stdin: impl Read) -> Result<DockerfileSource, Error> {
+pub(super) fn dockerfile(path: &Path, mut stdin: impl Read) -> Result<DockerfileSource, Error> {
     if path != Path::new("-") {
         return Ok(DockerfileSource::Path(path.to_owned()));
     }
@@ -185,7 +191,7 @@ fn dockerfile(path: &Path, mut stdin: impl Read) -> Result<DockerfileSource, Err
 }
 
 /// Returns what `--build-arg` says. A name without a value takes the environment's, and is nothing without one.
-fn build_args(
+pub(super) fn build_args(
     texts: &[String],
     environment: impl Fn(&str) -> Option<String>,
 ) -> Result<BTreeMap<String, String>, Error> {
@@ -217,7 +223,7 @@ fn labels(texts: &[String]) -> Result<BTreeMap<String, String>, Error> {
     texts.iter().map(pair).collect()
 }
 
-fn platform(text: &str) -> Result<Platform, Error> {
+pub(super) fn platform(text: &str) -> Result<Platform, Error> {
     if text.contains(',') {
         return Err(Error::NotSupported { flag: format!("--platform {text}: more than one platform") });
     }

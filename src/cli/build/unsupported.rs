@@ -55,8 +55,6 @@ pub(super) struct Args {
     builder: Option<String>,
     #[arg(long, hide = true)]
     isolation: Option<String>,
-    #[arg(long, hide = true)]
-    call: Option<String>,
     #[arg(short = 'm', long, hide = true)]
     memory: Option<String>,
     #[arg(long, hide = true)]
@@ -71,8 +69,6 @@ pub(super) struct Args {
     cpuset_cpus: Option<String>,
     #[arg(long, hide = true)]
     cpuset_mems: Option<String>,
-    #[arg(long, hide = true)]
-    check: bool,
     #[arg(long, hide = true)]
     squash: bool,
 }
@@ -102,7 +98,6 @@ impl Args {
             ("--cgroup-parent", &self.cgroup_parent),
             ("--builder", &self.builder),
             ("--isolation", &self.isolation),
-            ("--call", &self.call),
             ("--memory", &self.memory),
             ("--memory-swap", &self.memory_swap),
             ("--cpu-shares", &self.cpu_shares),
@@ -115,7 +110,7 @@ impl Args {
         let attested = [("--provenance", wanted(&self.provenance)), ("--sbom", wanted(&self.sbom))];
         let given = repeated.iter().map(|(flag, values)| (*flag, !values.is_empty()));
         let given = given.chain(single.iter().map(|(flag, value)| (*flag, value.is_some())));
-        let mut given = given.chain(attested).chain([("--check", self.check), ("--squash", self.squash)]);
+        let mut given = given.chain(attested).chain([("--squash", self.squash)]);
         match given.find(|(_, is_given)| *is_given) {
             Some((flag, _)) => Err(Error::NotSupported { flag: flag.to_owned() }),
             None => Ok(()),

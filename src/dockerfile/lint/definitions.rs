@@ -5,9 +5,9 @@ use super::casing::stage_name;
 use crate::diagnostic::{Diagnostic, Spanned};
 use crate::dockerfile::ast::{Arguments, Dockerfile, Instruction, Keyword};
 
-/// Returns what the comment above says about `name`: the last line that begins with it, without it.
+/// Returns what the comment above says about `name`: the first line that begins with it, without it.
 pub fn docstring<'a>(comments: &'a [Spanned<String>], name: &str) -> Option<&'a str> {
-    comments.iter().rev().find_map(|comment| {
+    comments.iter().find_map(|comment| {
         let rest = comment.value.strip_prefix(name)?;
         rest.starts_with(' ').then(|| rest.trim())
     })

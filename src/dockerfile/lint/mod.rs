@@ -9,6 +9,7 @@ mod bases;
 mod casing;
 mod controls;
 mod definitions;
+mod fix;
 mod rules;
 mod script;
 mod scripts;
@@ -17,6 +18,7 @@ mod stages;
 
 pub use controls::{Controls, InvalidOption, Occasion};
 pub use definitions::docstring;
+pub use fix::{Edit, apply, fixes};
 pub use rules::{Group, Level, Rule};
 
 use super::ast::{Arguments, Dockerfile, Instruction, Keyword};
