@@ -1,4 +1,4 @@
-use super::pattern::PathPattern;
+use super::pattern::{BadPattern, PathPattern};
 use crate::diagnostic::{Diagnostic, Source, Span};
 
 /// The rules of an ignore file: which paths of a directory a build does not see.
@@ -62,11 +62,34 @@ impl Ignore {
             }
             start += line.len();
         }
+        Ok(Ignore::of_rules(Some(source.clone()), rules))
+    }
+
+    /// Returns the rules of patterns that stand in no file: nothing in them is a comment, and a slash at their beginning
+    /// is part of them, so that such a pattern matches nothing.
+    ///
+    /// # Errors
+    /// At the first pattern that is not one.
+    pub fn of_patterns<S: AsRef<str>>(patterns: &[S]) -> Result<Ignore, BadPattern> {
+        let written = patterns.iter().map(|pattern| pattern.as_ref().trim()).filter(|pattern| !pattern.is_empty());
+        let rule = |written: &str| {
+            let body = written.strip_prefix('!');
+            if body == Some("") {
+                return Err(BadPattern);
+            }
+            let text = clean(body.unwrap_or(written));
+            let pattern = PathPattern::parse(&text)?;
+            Ok(Rule { exception: body.is_some(), pattern, text, span: Span::default() })
+        };
+        Ok(Ignore::of_rules(None, written.map(rule).collect::<Result<_, _>>()?))
+    }
+
+    fn of_rules(source: Option<Source>, rules: Vec<Rule>) -> Ignore {
         let plain_exceptions = rules.iter().filter(|rule| rule.exception).all(|rule| {
             let literal = without_trailing_glob(&rule.text);
             !literal.contains(['*', '[', ']', '?', '^', '\\'])
         });
-        Ok(Ignore { source: Some(source.clone()), rules, plain_exceptions })
+        Ignore { source, rules, plain_exceptions }
     }
 
     /// Returns the name of the file, the line (from 1) and the text of the rule of this number.
@@ -234,6 +257,25 @@ mod tests {
         ] {
             assert_eq!(line(&ignore(text), path), expected, "{text:?} {path}");
         }
+    }
+
+    #[test]
+    fn bare_patterns_have_neither_comments_nor_a_root() {
+        for (patterns, path, expected) in [
+            (&["#a"][..], "#a", true),
+            (&["/a"], "a", false),
+            (&["a/"], "a/b", true),
+            (&["*.txt"], "d/a.txt", false),
+            (&["**/*.txt"], "d/a.txt", true),
+            (&["*", "!keep"], "keep", false),
+            (&["*", "!keep"], "other", true),
+            (&["", " "], "a", false),
+            (&["."], "a", false),
+        ] {
+            let ignore = Ignore::of_patterns(patterns).unwrap();
+            assert_eq!(ignore.verdict(path.as_bytes()).is_ignored(), expected, "{patterns:?} {path}");
+        }
+        assert!(Ignore::of_patterns(&["!"]).is_err() && Ignore::of_patterns(&["[a"]).is_err());
     }
 
     #[test]

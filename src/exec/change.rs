@@ -7,7 +7,7 @@ use super::library::Asker;
 use super::recipe::{Ticket, recipe};
 use super::{Error, Executor, Layer, Output, Stack, Tree};
 use crate::cache::Recipe;
-use crate::graph::{self, CopySource, FileAction, Input};
+use crate::graph::{self, CopySource, FileAction, Input, Op};
 use crate::layer::{Mtime, Node, View, Writer};
 use crate::solve::{Lookup, Work};
 use crate::store::Hashing;
@@ -28,7 +28,7 @@ impl Executor {
         let base = base(work, op);
         let trees = self.trees(work, op)?;
         let selection = file::select(op, &sources(work, &trees))?;
-        let recipe = recipe(&work.node.op, base.chain_id()?, self.reads(&selection));
+        let recipe = recipe(&Op::File(without_places(op)), base.chain_id()?, self.reads(&selection));
         Ok(match self.look_up(work, &base, &recipe)? {
             Some(output) => Lookup::Hit(output),
             None => Lookup::Miss(Ticket::Change(Box::new(Change { selection, recipe }))),
@@ -81,6 +81,23 @@ impl Executor {
     }
 }
 
+/// Returns the op with the last component alone of each path that it copies from: the directories above do not matter,
+/// for what is found there is in the recipe itself.
+fn without_places(op: &graph::File) -> graph::File {
+    let mut op = op.clone();
+    for action in &mut op.actions {
+        let FileAction::Copy { source: CopySource::Path { path, .. }, options, .. } = action else { continue };
+        let (place, pattern) = match path.split_once("/./").filter(|_| options.parents) {
+            Some((place, pattern)) => (place, format!("/./{pattern}")),
+            None if options.parents => continue,
+            None => (path.as_str(), String::new()),
+        };
+        let name = place.trim_end_matches(['/', '.']).rsplit('/').next().unwrap_or_default();
+        *path = format!("{name}{pattern}");
+    }
+    op
+}
+
 /// The files of one input.
 struct Files<'a> {
     view: View,
@@ -109,4 +126,36 @@ fn sources<'a>(work: &'a Work<'_, Output>, trees: &'a [Option<Files<'a>>]) -> Ve
 /// Returns a way to the bytes of a stack's files.
 fn reader<'a>(executor: &'a Executor, stack: &'a Stack, asker: Asker<'a>) -> Box<Content<'a>> {
     Box::new(move |node: &Node| executor.library.content(stack, node, asker).map_err(io::Error::other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::CopyOptions;
+
+    fn without_place(path: &str, parents: bool) -> String {
+        let source = CopySource::Path { from: Input(0), path: path.to_owned() };
+        let options = CopyOptions { parents, ..CopyOptions::default() };
+        let copy = FileAction::Copy { source, destination: "/".to_owned(), options };
+        let op = without_places(&graph::File { base: None, actions: vec![copy] });
+        match &op.actions[..] {
+            [FileAction::Copy { source: CopySource::Path { path, .. }, .. }] => path.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn names_matter_and_places_do_not() {
+        for (path, parents, expected) in [
+            ("a", false, "a"),
+            ("/d/e/a", false, "a"),
+            ("d/*.txt", false, "*.txt"),
+            ("d/./a/", false, "a"),
+            (".", false, ""),
+            ("d/e/./f/a", true, "e/./f/a"),
+            ("d/f/a", true, "d/f/a"),
+        ] {
+            assert_eq!(without_place(path, parents), expected, "{path}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 use super::expand::Expander;
 use super::{Problems, all};
-use crate::diagnostic::{Diagnostic, Span};
+use crate::context::{BadPattern, Ignore};
+use crate::diagnostic::{Diagnostic, Span, Spanned};
 use crate::dockerfile::instruction::{self, CopyFlags, InlineFile, Word};
 use crate::graph::{Add, CopyOptions, CopySource, FileAction, Input, Mode, Owner};
 
@@ -13,15 +14,16 @@ pub(super) struct Copying {
     chmod: Option<(String, Mode)>,
     add: Add,
     name: &'static str,
+    parents: bool,
+    exclude: Vec<String>,
+    link: bool,
 }
 
 impl Copying {
-    pub(super) fn copy(copy: &instruction::Copy, span: Span, expander: Expander<'_>) -> Result<Copying, Problems> {
-        if copy.parents {
-            return Err(not_yet("`COPY --parents`", span).into());
-        }
+    pub(super) fn copy(copy: &instruction::Copy, expander: Expander<'_>) -> Result<Copying, Problems> {
         let parts = Parts { sources: &copy.sources, inline: &copy.inline, destination: &copy.destination };
-        let copying = Copying::new("COPY", &parts, &copy.flags, Add::Copy, span, expander)?;
+        let mut copying = Copying::new("COPY", &parts, &copy.flags, Add::Copy, expander)?;
+        copying.parents = copy.parents;
         for (source, word) in copying.sources.iter().zip(&copy.sources) {
             if let Some(kind) = Remote::of(source) {
                 let what = match kind {
@@ -36,10 +38,10 @@ impl Copying {
         Ok(copying)
     }
 
-    pub(super) fn add(add: &instruction::Add, span: Span, expander: Expander<'_>) -> Result<Copying, Problems> {
+    pub(super) fn add(add: &instruction::Add, expander: Expander<'_>) -> Result<Copying, Problems> {
         let parts = Parts { sources: &add.sources, inline: &add.inline, destination: &add.destination };
         let archives = if add.unpack == Some(false) { Add::Copy } else { Add::Unpack };
-        let copying = Copying::new("ADD", &parts, &add.flags, archives, span, expander)?;
+        let copying = Copying::new("ADD", &parts, &add.flags, archives, expander)?;
         let remote = |(source, word): (&String, &Word)| Remote::of(source).map(|_| word.span);
         if let Some(span) = copying.sources.iter().zip(&add.sources).find_map(remote) {
             return Err(not_yet("ADD of a URL or a git repository", span).into());
@@ -56,15 +58,8 @@ impl Copying {
         parts: &Parts<'_>,
         flags: &CopyFlags,
         add: Add,
-        span: Span,
         expander: Expander<'_>,
     ) -> Result<Copying, Problems> {
-        if flags.link {
-            return Err(not_yet(&format!("`{name} --link`"), span).into());
-        }
-        if let Some(exclude) = flags.exclude.first() {
-            return Err(not_yet(&format!("`{name} --exclude`"), exclude.span).into());
-        }
         let sources = all(parts.sources.iter().map(|word| expander.word(word)))?;
         let inline = all(parts.inline.iter().map(|file| Ok((file.name.clone(), expander.body(file)?))))?;
         let optional = |word: &Option<Word>| word.as_ref().map(|word| expander.word(word)).transpose();
@@ -73,7 +68,11 @@ impl Copying {
             _ => None,
         };
         let chown = optional(&flags.chown)?.filter(|owner| !owner.is_empty());
-        Ok(Copying { sources, inline, destination: expander.word(parts.destination)?, chown, chmod, add, name })
+        let exclude = all(flags.exclude.iter().map(pattern))?;
+        // A mode to set needs the tree below, other builders hold, and copy into it as if nobody asked for a link.
+        let link = flags.link && chmod.is_none();
+        let destination = expander.word(parts.destination)?;
+        Ok(Copying { sources, inline, destination, chown, chmod, add, name, parents: false, exclude, link })
     }
 
     /// Returns the changes to make, in order, with sources from `from`.
@@ -82,6 +81,8 @@ impl Copying {
             owner: self.chown.clone().map(|text| Owner { text }),
             mode: self.chmod.as_ref().map(|(_, mode)| mode.clone()),
             add: self.add,
+            parents: self.parents,
+            exclude: self.exclude.clone(),
         };
         let path = |path: &String| CopySource::Path { from, path: path.clone() };
         let inline = |(name, data): &(String, String)| CopySource::Inline { name: name.clone(), data: data.clone() };
@@ -95,6 +96,11 @@ impl Copying {
         &self.sources
     }
 
+    /// Tells whether the result is a layer of its own, to be put over whatever is below.
+    pub(super) fn is_linked(&self) -> bool {
+        self.link
+    }
+
     /// Tells whether anything is read from elsewhere.
     pub(super) fn reads(&self) -> bool {
         !self.sources.is_empty()
@@ -103,6 +109,9 @@ impl Copying {
     /// Returns what the history calls it.
     pub(super) fn created_by(&self) -> String {
         let mut text = self.name.to_owned();
+        if self.parents {
+            text += " --parents";
+        }
         let flags = [("chown", self.chown.as_ref()), ("chmod", self.chmod.as_ref().map(|(text, _)| text))];
         for (flag, value) in flags {
             text.extend(value.map(|value| format!(" --{flag}={value}")));
@@ -117,6 +126,17 @@ struct Parts<'a> {
     sources: &'a [Word],
     inline: &'a [InlineFile],
     destination: &'a Word,
+}
+
+fn pattern(exclude: &Spanned<String>) -> Result<String, Problems> {
+    match Ignore::of_patterns(&[&exclude.value]) {
+        Ok(_) => Ok(exclude.value.clone()),
+        Err(BadPattern) => {
+            let message = format!("`{}` is not a pattern", exclude.value);
+            let problem = Diagnostic::error("invalid-exclude", message, exclude.span);
+            Err(problem.with_help("close the `[`, or write `\\[` for a bracket").into())
+        }
+    }
 }
 
 fn mode(text: &str, span: Span) -> Result<Mode, Problems> {

@@ -11,7 +11,7 @@ use super::{PlannedHistory, Problems, ResolvedImage, all, history, lint, ports, 
 use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::dockerfile::instruction::{self, Add, Arg, Command, Copy, Instruction, Pair, Run, Step, Word};
 use crate::dockerfile::{nearest, parse_trigger};
-use crate::graph::{self, FileAction, Input, NodeId, Op, Owner};
+use crate::graph::{self, FileAction, Input, Merge, NodeId, Op, Owner};
 use crate::oci::{Empty, Healthcheck, ImageConfig, Platform, Reference};
 
 /// What a stage has come to: all that a stage built on it inherits.
@@ -324,7 +324,7 @@ impl<'p, 'a> Stage<'p, 'a> {
     }
 
     fn copy(&mut self, copy: &Copy) -> Result<(), Problems> {
-        let copying = Copying::copy(copy, self.origin.1, self.expander())?;
+        let copying = Copying::copy(copy, self.expander())?;
         if copy.from.is_none() {
             self.warn_of_ignored(false, &copy.sources, &copying);
         }
@@ -344,7 +344,7 @@ impl<'p, 'a> Stage<'p, 'a> {
     }
 
     fn add(&mut self, add: &Add) -> Result<(), Problems> {
-        let copying = Copying::add(add, self.origin.1, self.expander())?;
+        let copying = Copying::add(add, self.expander())?;
         self.warn_of_ignored(true, &add.sources, &copying);
         self.file(&copying, None)
     }
@@ -358,10 +358,29 @@ impl<'p, 'a> Stage<'p, 'a> {
     /// Copies from a tree, or from the context.
     fn file(&mut self, copying: &Copying, from: Option<NodeId>) -> Result<(), Problems> {
         let sources = if copying.reads() { vec![from.unwrap_or_else(|| self.planner.context())] } else { Vec::new() };
-        let base = self.state.root.map(|_| Input(0));
+        let base = self.state.root.filter(|_| !copying.is_linked()).map(|_| Input(0));
         let from = Input(u32::from(base.is_some()));
         let actions = copying.actions(from, &working_directory(&self.state.config.config));
-        self.grow(Op::File(graph::File { base, actions }), sources, copying.created_by())
+        let op = Op::File(graph::File { base, actions });
+        if copying.is_linked() {
+            return self.link(op, sources, copying.created_by());
+        }
+        self.grow(op, sources, copying.created_by())
+    }
+
+    /// Adds a node that does not depend on the root, and puts what it makes over the root.
+    fn link(&mut self, op: Op, inputs: Vec<NodeId>, created_by: String) -> Result<(), Problems> {
+        let node = self.planner.add(op, inputs, self.title.clone(), Some(self.origin.clone()));
+        self.state.root = Some(match self.state.root {
+            None => node,
+            Some(root) => {
+                let merge = Op::Merge(Merge { layers: vec![Input(0), Input(1)] });
+                let title = titles::of_link(&self.title);
+                self.planner.add(merge, vec![root, node], title, Some(self.origin.clone()))
+            }
+        });
+        self.state.history.push(PlannedHistory { created_by, layer: Some(node) });
+        Ok(())
     }
 
     fn workdir(&mut self, word: &Word) -> Result<(), Problems> {

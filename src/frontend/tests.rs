@@ -331,14 +331,44 @@ fn section_9_copies_become_actions() {
 }
 
 #[test]
+fn a_linked_copy_does_not_depend_on_what_is_below() {
+    let plan = planned("FROM scratch\nWORKDIR /w\nCOPY --link --parents --exclude=*.o src/a b/\n");
+    let merge = plan.graph.node(plan.images[0].target.unwrap());
+    assert_eq!(merge.step.title, "[2/2] LINK COPY --link --parents --exclude=*.o src/a b/");
+    let [below, copy] = merge.inputs[..] else { panic!("{:?}", merge.inputs) };
+    assert_eq!(plan.graph.node(below).step.title, "[1/2] WORKDIR /w");
+    let Op::File(file) = &plan.graph.node(copy).op else { panic!("{:?}", plan.graph.node(copy).op) };
+    assert_eq!(file.base, None);
+    let FileAction::Copy { destination, options, .. } = &file.actions[0] else { panic!("{file:?}") };
+    assert_eq!(
+        (destination.as_str(), options.parents, options.exclude.as_slice()),
+        ("/w/b/", true, &["*.o".to_owned()][..])
+    );
+    let item = plan.images[0].history.last().unwrap();
+    assert_eq!((item.created_by.as_str(), item.layer), ("COPY --parents src/a b/ # buildkit", Some(copy)));
+}
+
+#[test]
+fn a_link_needs_something_below_and_no_mode() {
+    for text in ["FROM scratch\nCOPY --link a /\n", "FROM scratch\nWORKDIR /w\nCOPY --link --chmod=600 a /\n"] {
+        let plan = planned(text);
+        let target = plan.graph.node(plan.images[0].target.unwrap());
+        assert!(matches!(target.op, Op::File(_)), "{text}");
+        assert_eq!(plan.images[0].history.last().unwrap().layer, plan.images[0].target, "{text}");
+    }
+}
+
+#[test]
+fn excludes_are_patterns() {
+    refused("FROM scratch\nCOPY --exclude=[a . /\n", &["error[invalid-exclude]", "Dockerfile:2:16", "close the `[`"]);
+}
+
+#[test]
 fn what_comes_later_is_refused_and_never_ignored() {
     for line in [
         "RUN --mount=type=cache,target=/c true",
         "RUN --security=insecure true",
         "RUN --device=x true",
-        "COPY --link a /",
-        "COPY --parents a /",
-        "COPY --exclude=b a /",
         "ADD https://x.example/a /",
         "ADD https://x.example/a.git /",
     ] {

@@ -68,6 +68,11 @@ pub(super) fn is_step(instruction: &Instruction) -> bool {
     matches!(instruction, I::Run(_) | I::Copy(_) | I::Add(_) | I::Workdir(_))
 }
 
+/// Returns the title of putting over the stage what the step of this title made.
+pub(super) fn of_link(title: &str) -> String {
+    title.replacen("] ", "] LINK ", 1)
+}
+
 /// Returns a step as people wrote it; a script that stands in a heredoc is told by its first line.
 pub(super) fn text(step: &Step) -> String {
     let Instruction::Run(run) = &step.instruction else { return step.text.clone() };

@@ -168,6 +168,18 @@ pub struct CopyOptions {
     pub mode: Option<Mode>,
     /// What happens to archives.
     pub add: Add,
+    /// Whether the path of a source is kept below the destination, made of its directories. A `/./` in the path says
+    /// where what is kept begins; that part is a pattern as ignore files have them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub parents: bool,
+    /// Patterns, as ignore files have them, of what is left out below a directory that is copied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Whether a copied archive is unpacked.

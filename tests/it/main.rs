@@ -8,6 +8,7 @@ mod cache;
 mod check;
 mod contexts;
 mod copy;
+mod copy_flags;
 mod dockerignore;
 mod errors;
 mod goldens;

@@ -14,6 +14,7 @@
 mod archive;
 mod emit;
 mod error;
+mod filter;
 mod owner;
 mod resolve;
 mod select;

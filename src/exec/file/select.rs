@@ -3,10 +3,11 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::error::shown;
-use super::resolve::{clean, split};
+use super::filter::Filter;
+use super::resolve::{clean, join, split};
 use super::source::{Node, Shape};
 use super::{Error, Source};
-use crate::context::{Glob, has_wildcards};
+use crate::context::{BadPattern, Glob, has_wildcards};
 use crate::graph::{self, CopyOptions, CopySource, FileAction, Input, Owner};
 use crate::layer::EntryPath;
 use crate::oci::{Digest, Hasher};
@@ -50,7 +51,10 @@ fn select_action(action: &FileAction, sources: &[Option<Source<'_>>]) -> Result<
         FileAction::MakeDirectory { path, owner } => Action::MakeDirectory { path: path.clone(), owner: owner.clone() },
         FileAction::Copy { source, destination, options } => {
             let (from, items) = match source {
-                CopySource::Path { from, path } => (Some(*from), find(&input(sources, *from), path)?),
+                CopySource::Path { from, path } if options.parents => {
+                    (Some(*from), find_below(&input(sources, *from), path, options)?)
+                }
+                CopySource::Path { from, path } => (Some(*from), find(&input(sources, *from), path, options)?),
                 CopySource::Inline { name, data } => (None, vec![inline(name, data)]),
             };
             Action::Copy { from, items, destination: destination.clone(), options: options.clone() }
@@ -72,36 +76,121 @@ fn inline(name: &str, data: &str) -> Item {
 }
 
 /// Returns what `path` names, in the order of a walk; without wildcards exactly one item.
-fn find(source: &Source<'_>, path: &str) -> Result<Vec<Item>, Error> {
-    let place = clean(path.as_bytes());
-    if !has_wildcards(path) {
-        let item = item(source, &place)?;
-        return item.map(|item| vec![item]).ok_or_else(|| not_found(source, path, &place));
-    }
+fn find(source: &Source<'_>, path: &str, options: &CopyOptions) -> Result<Vec<Item>, Error> {
+    let filter = Filter::excluding(options).map_err(bad_pattern(path))?;
     let mut items = Vec::new();
-    for matched in expand(source, path, &place)? {
-        match item(source, &matched.path)? {
-            Some(item) => items.push(item),
-            // An ignored directory in which nothing is seen is not there; a link that leads nowhere was asked for.
-            None if matched.shape == Shape::Directory => {}
-            None => return Err(not_found(source, &String::from_utf8_lossy(&matched.path), &matched.path)),
+    for (name, node) in places(source, path)? {
+        let below = match node.shape {
+            Shape::Directory => source.list(&node.path, &node.path, &filter)?,
+            _ => Vec::new(),
+        };
+        // An ignored directory in which nothing is seen is not there.
+        if !(node.ignored && below.is_empty()) {
+            items.push(Item { name, node, below, data: None });
+        } else if !has_wildcards(path) {
+            return Err(not_found(source, path, &clean(path.as_bytes())));
         }
     }
     Ok(items)
+}
+
+/// Returns the directories that `path` names up to its `/./`, or the root, with what matches the rest of it below them.
+fn find_below(source: &Source<'_>, path: &str, options: &CopyOptions) -> Result<Vec<Item>, Error> {
+    let (base, pattern) = path.split_once("/./").unwrap_or(("", path));
+    let pattern = clean(pattern.as_bytes());
+    let text = String::from_utf8_lossy(&pattern);
+    let filter = Filter::including(&text, options).map_err(bad_pattern(path))?;
+    let must_exist = !has_wildcards(base) && !has_wildcards(&text);
+    let mut items = Vec::new();
+    for (name, node) in places(source, base)? {
+        let place = join(&node.path, literal_prefix(&pattern));
+        let found = match node.shape {
+            Shape::Directory => chain(source, &node.path, &place)?,
+            _ => None,
+        };
+        if found.is_none() && must_exist {
+            return Err(not_found(source, path, &join(&clean(base.as_bytes()), &pattern)));
+        }
+        if node.shape == Shape::Directory {
+            let below = found.map_or(Ok(Vec::new()), |chain| matching(source, &node.path, chain, &filter))?;
+            items.push(Item { name, node, below, data: None });
+        }
+    }
+    Ok(items)
+}
+
+/// Returns the entries that lead from `root`, without itself, to `place`; nothing where that is not there. No link is
+/// followed.
+fn chain(source: &Source<'_>, root: &[u8], place: &[u8]) -> Result<Option<Vec<Node>>, Error> {
+    let mut chain: Vec<Node> = Vec::new();
+    let mut at = root.to_vec();
+    for name in below(root, place).split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
+        at = join(&at, name);
+        let is_in_directory = chain.last().is_none_or(|node| node.shape == Shape::Directory);
+        match source.lookup(&at)?.filter(|_| is_in_directory) {
+            Some(node) => chain.push(node),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(chain))
+}
+
+/// Returns what `filter` takes of the last of `chain` and of what is below it, after the directories above.
+fn matching(source: &Source<'_>, root: &[u8], mut chain: Vec<Node>, filter: &Filter) -> Result<Vec<Node>, Error> {
+    let (last, shape) = chain.last().map_or((root, Shape::Directory), |node| (&node.path[..], node.shape.clone()));
+    let mut beneath = match shape {
+        Shape::Directory => source.list(root, last, filter)?,
+        _ => Vec::new(),
+    };
+    let itself = [(last, shape == Shape::Directory)];
+    let is_taken = last != root && filter.taken(root, split(last).0, itself.into_iter()) == [true];
+    let is_seen = chain.last().is_none_or(|node| !node.ignored);
+    if beneath.is_empty() && !(is_taken && is_seen) {
+        return Ok(Vec::new());
+    }
+    chain.append(&mut beneath);
+    Ok(chain)
+}
+
+/// Returns the part of a pattern in front of the first component with wildcards.
+fn literal_prefix(pattern: &[u8]) -> &[u8] {
+    let is_wild = |component: &[u8]| has_wildcards(&String::from_utf8_lossy(component));
+    let mut end = 0_usize;
+    for component in pattern.split(|&byte| byte == b'/') {
+        if is_wild(component) {
+            return &pattern[..end.saturating_sub(1)];
+        }
+        end += component.len() + 1;
+    }
+    pattern
+}
+
+/// Returns what `path` names, links followed, each with its name as written or matched. Without wildcards that is one.
+fn places(source: &Source<'_>, path: &str) -> Result<Vec<(Vec<u8>, Node)>, Error> {
+    let place = clean(path.as_bytes());
+    let name = |path: &[u8]| split(path).1.to_vec();
+    if !has_wildcards(path) {
+        let node = source.resolve(&place)?.ok_or_else(|| not_found(source, path, &place))?;
+        return Ok(vec![(name(&place), node)]);
+    }
+    let mut places = Vec::new();
+    for matched in expand(source, path, &place)? {
+        match source.resolve(&matched.path)? {
+            Some(node) => places.push((name(&matched.path), node)),
+            None if matched.shape == Shape::Directory => {}
+            // A link that leads nowhere was asked for.
+            None => return Err(not_found(source, &String::from_utf8_lossy(&matched.path), &matched.path)),
+        }
+    }
+    Ok(places)
 }
 
 fn not_found(source: &Source<'_>, written: &str, place: &[u8]) -> Error {
     Error::NotFound { path: written.to_owned(), absence: source.explain(place) }
 }
 
-/// Follows the links of `path` and reads what is there.
-fn item(source: &Source<'_>, path: &[u8]) -> Result<Option<Item>, Error> {
-    let Some(node) = source.resolve(path)? else { return Ok(None) };
-    let below = if node.shape == Shape::Directory { source.list(&node.path)? } else { Vec::new() };
-    if node.ignored && below.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(Item { name: split(path).1.to_vec(), node, below, data: None }))
+fn bad_pattern(written: &str) -> impl Fn(BadPattern) -> Error {
+    move |source| Error::Pattern { path: written.to_owned(), source }
 }
 
 /// Returns the entries that match a path with wildcards, links not followed behind the first wildcard.
@@ -109,9 +198,8 @@ fn expand(source: &Source<'_>, written: &str, path: &[u8]) -> Result<Vec<Node>, 
     let text = String::from_utf8_lossy(path);
     let components: Vec<&str> = text.split('/').collect();
     let first = components.iter().position(|component| has_wildcards(component)).unwrap_or_default();
-    let bad = |source| Error::Pattern { path: written.to_owned(), source };
-    let globs: Vec<Glob> =
-        components[first..].iter().map(|component| Glob::parse(component).map_err(bad)).collect::<Result<_, _>>()?;
+    let glob = |component: &&str| Glob::parse(component).map_err(bad_pattern(written));
+    let globs: Vec<Glob> = components[first..].iter().map(glob).collect::<Result<_, _>>()?;
     let mut nodes: Vec<Node> = source.resolve(components[..first].join("/").as_bytes())?.into_iter().collect();
     for glob in &globs {
         let directories = nodes.into_iter().filter(|node| node.shape == Shape::Directory);
@@ -184,7 +272,10 @@ impl Item {
 
 /// Returns `path` relative to the directory it is in.
 pub(super) fn below<'a>(directory: &[u8], path: &'a [u8]) -> &'a [u8] {
-    if directory.is_empty() { path } else { &path[directory.len() + 1..] }
+    match directory.len() {
+        0 => path,
+        length => path.get(length + 1..).unwrap_or_default(),
+    }
 }
 
 /// Digests an entry: all that is copied of it but its times.

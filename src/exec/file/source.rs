@@ -2,6 +2,7 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use super::error::shown;
+use super::filter::Filter;
 use super::resolve::{Found, join, resolve, split};
 use super::{Error, Source, Stack};
 use crate::context::{self, Absence, Context, StatKey, nearest};
@@ -52,21 +53,22 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// Returns everything below a directory, depth first.
-    pub(super) fn list(&self, path: &[u8]) -> Result<Vec<Node>, Error> {
+    /// Returns what `filter` takes of everything below `directory`, depth first. Patterns are relative to `root`, which is
+    /// the directory or above it; what is not taken is not even read.
+    pub(super) fn list(&self, root: &[u8], directory: &[u8], filter: &Filter) -> Result<Vec<Node>, Error> {
         match self {
-            Source::Context(context) => digested(context, context.list(path)?),
+            Source::Context(context) => {
+                let entries = context.list(directory)?;
+                let is_directory = |entry: &context::Entry| entry.kind == context::Kind::Directory;
+                let paths = entries.iter().map(|entry| (&entry.path[..], is_directory(entry)));
+                let taken = filter.taken(root, directory, paths);
+                digested(context, only(taken, entries))
+            }
             Source::Stack(stack) => {
-                let mut nodes = Vec::new();
-                let mut open = children(stack, path);
-                open.reverse();
-                while let Some(node) = open.pop() {
-                    if node.shape == Shape::Directory {
-                        open.extend(children(stack, &node.path).into_iter().rev());
-                    }
-                    nodes.push(node);
-                }
-                Ok(nodes)
+                let nodes = walk(stack, directory);
+                let paths = nodes.iter().map(|node| (&node.path[..], node.shape == Shape::Directory));
+                let taken = filter.taken(root, directory, paths);
+                Ok(only(taken, nodes))
             }
         }
     }
@@ -182,6 +184,24 @@ fn children(stack: &Stack<'_>, path: &[u8]) -> Vec<Node> {
     let directory = stack.view.lookup(path);
     let children = directory.into_iter().flat_map(LayerNode::children);
     children.filter_map(|(name, node)| of_layer(join(path, name), node)).collect()
+}
+
+/// Returns everything below a directory, depth first.
+fn walk(stack: &Stack<'_>, directory: &[u8]) -> Vec<Node> {
+    let mut nodes = Vec::new();
+    let mut open = children(stack, directory);
+    open.reverse();
+    while let Some(node) = open.pop() {
+        if node.shape == Shape::Directory {
+            open.extend(children(stack, &node.path).into_iter().rev());
+        }
+        nodes.push(node);
+    }
+    nodes
+}
+
+fn only<T>(taken: Vec<bool>, all: Vec<T>) -> Vec<T> {
+    all.into_iter().zip(taken).filter(|(_, taken)| *taken).map(|(one, _)| one).collect()
 }
 
 fn of_layer(path: Vec<u8>, node: &LayerNode) -> Option<Node> {

@@ -174,6 +174,14 @@ impl<'a> Staged<'a> {
 
     fn put_node(&mut self, path: Vec<u8>, node: &Node, copy: &Copy<'_>, data: Option<&Vec<u8>>) -> Result<(), Error> {
         let mut metadata = copy.dress.apply(&node.shape, node.metadata.clone());
+        if copy.options.parents
+            && node.shape == Shape::Directory
+            && let Some(before) = self.directory(&path)
+        {
+            // The path is kept, not the directory copied: its owner stays.
+            let Metadata { mode, mtime, .. } = node.metadata;
+            metadata = Metadata { mode, mtime, ..before };
+        }
         let bytes = match (&node.shape, data, copy.from) {
             (Shape::File { .. }, Some(data), _) => {
                 metadata.mtime = self.now;
@@ -243,15 +251,20 @@ impl<'a> Staged<'a> {
         if path.is_empty() {
             return;
         }
-        let mut metadata = match (self.changes.get(&Place::new(path)), self.in_base(path)) {
-            (Some(Change::Put(put)), _) => put.metadata.clone(),
-            (_, Some(node)) => node.metadata.clone(),
-            _ => return,
-        };
+        let Some(mut metadata) = self.directory(path) else { return };
         metadata.mtime = mtime;
         let fresh = matches!(self.changes.get(&Place::new(path)), Some(Change::Put(Put { fresh: true, .. })));
         let put = Put { shape: Shape::Directory, metadata, bytes: Bytes::None, group: None, fresh };
         self.changes.insert(Place::new(path), Change::Put(put));
+    }
+
+    /// Returns the metadata of a directory that is there.
+    fn directory(&self, path: &[u8]) -> Option<Metadata> {
+        match (self.changes.get(&Place::new(path)), self.in_base(path)) {
+            (Some(Change::Put(put)), _) => (put.shape == Shape::Directory).then(|| put.metadata.clone()),
+            (Some(Change::Whiteout), _) => None,
+            (None, node) => node.filter(|node| node.is_directory()).map(|node| node.metadata.clone()),
+        }
     }
 
     fn resolve(&self, root: &[u8], path: &[u8]) -> Result<(Vec<u8>, Option<Found>), Error> {

@@ -131,6 +131,14 @@ fn unpacked() -> CopyOptions {
     CopyOptions { add: Add::Unpack, ..CopyOptions::default() }
 }
 
+fn excluding(patterns: &[&str]) -> CopyOptions {
+    CopyOptions { exclude: patterns.iter().map(ToString::to_string).collect(), ..CopyOptions::default() }
+}
+
+fn with_parents(exclude: &[&str]) -> CopyOptions {
+    CopyOptions { parents: true, ..excluding(exclude) }
+}
+
 fn entries(source: Source<'_>, base: &Layer, actions: Vec<FileAction>) -> Result<Vec<Entry>, Error> {
     let op = graph::File { base: Some(BASE), actions };
     let sources = [None, Some(source)];
@@ -242,6 +250,111 @@ fn sources_that_are_not_there_are_errors() {
     assert!(matches!(built(FILES, "", vec![copy("f[", "/")]).unwrap_err(), Error::Pattern { .. }));
     let error = built_from("d 755 0:0 etc\nf 644 0:0 etc/hosts x", "", vec![copy("etc/host", "/")]).unwrap_err();
     assert_eq!(error.help(), Some("did you mean `etc/hosts`?".into()));
+}
+
+#[test]
+fn what_is_excluded_is_not_copied() {
+    for (path, exclude, expected) in [
+        ("dir", &["sub"][..], "d 755 0:0 d, f 640 0:0 d/a a"),
+        ("dir", &["sub/"], "d 755 0:0 d, f 640 0:0 d/a a"),
+        ("dir", &["b"], "d 755 0:0 d, f 640 0:0 d/a a, d 700 0:0 d/sub, f 4755 0:0 d/sub/b b, l d/sub/link ../a"),
+        ("dir", &["**/b"], "d 755 0:0 d, f 640 0:0 d/a a, d 700 0:0 d/sub, l d/sub/link ../a"),
+        ("dir", &["*", "!sub/b"], "d 755 0:0 d, d 700 0:0 d/sub, f 4755 0:0 d/sub/b b"),
+        ("dir", &["*"], "d 755 0:0 d"),
+        ("dir", &["/a", "sub"], "d 755 0:0 d, f 640 0:0 d/a a"),
+        // What is named, or matched, itself is never excluded.
+        ("f1.txt", &["f1.txt"], "d 755 0:0 d, f 644 0:0 d/f1.txt one"),
+        ("f*", &["*.txt"], "d 755 0:0 d, f 644 0:0 d/f1.txt one, f 755 0:0 d/f2.txt two"),
+        ("di*", &["dir", "dir/**", "sub"], "d 755 0:0 d, f 640 0:0 d/a a"),
+        // A link that leads nowhere is like any other.
+        (".", &["f*", "dir", "t*", "e*", ".*", "[[]x]"], "d 755 0:0 d, l d/dangling nowhere"),
+    ] {
+        let found = built(FILES, "", vec![copy_with(path, "/d/", excluding(exclude))]).unwrap();
+        assert_eq!(found.join(", "), expected, "{path} {exclude:?}");
+    }
+    assert!(built(FILES, "", vec![copy_with("nope", "/d/", excluding(&["nope"]))]).is_err());
+}
+
+#[test]
+fn what_is_excluded_is_not_read() {
+    let directory = on_disk("f 644 0:0 kept 1\nf 644 0:0 secret 2\n");
+    let context = context(directory.path(), "");
+    let op = graph::File { base: Some(BASE), actions: vec![copy_with(".", "/", excluding(&["secret"]))] };
+    let selection = select(&op, &[None, Some(Source::Context(&context))]).unwrap();
+    let read: Vec<_> = selection.inputs().map(|(path, _)| String::from_utf8(path.to_vec()).unwrap()).collect();
+    assert_eq!(read, ["kept"]);
+}
+
+#[test]
+fn parents_are_kept() {
+    let below = "d 711 0:0 d/dir";
+    for (path, exclude, expected) in [
+        ("dir/a", &[][..], format!("d 755 0:0 d, {below}, f 640 0:0 d/dir/a a")),
+        ("./dir//a", &[], format!("d 755 0:0 d, {below}, f 640 0:0 d/dir/a a")),
+        ("dir/./a", &[], "d 755 0:0 d, f 640 0:0 d/a a".to_owned()),
+        ("dir/./sub/b", &[], "d 755 0:0 d, d 700 0:0 d/sub, f 4755 0:0 d/sub/b b".to_owned()),
+        ("/./dir/a", &[], format!("d 755 0:0 d, {below}, f 640 0:0 d/dir/a a")),
+        (
+            "dir/sub",
+            &[],
+            format!("d 755 0:0 d, {below}, d 700 0:0 d/dir/sub, f 4755 0:0 d/dir/sub/b b, l d/dir/sub/link ../a"),
+        ),
+        ("**/b", &[], format!("d 755 0:0 d, {below}, d 700 0:0 d/dir/sub, f 4755 0:0 d/dir/sub/b b")),
+        ("d*/*/l*", &[], format!("d 755 0:0 d, {below}, d 700 0:0 d/dir/sub, l d/dir/sub/link ../a")),
+        ("dir/./*", &["sub"], "d 755 0:0 d, f 640 0:0 d/a a".to_owned()),
+        // Wildcards may match nothing.
+        ("no*/x", &[], "d 755 0:0 d".to_owned()),
+        ("nope/*", &[], "d 755 0:0 d".to_owned()),
+        ("f1.txt/*", &[], "d 755 0:0 d".to_owned()),
+        // The pivot is like any source: its links are followed, and it may have wildcards.
+        ("todir/./b", &[], "d 755 0:0 d, f 4755 0:0 d/b b".to_owned()),
+        ("di*/./sub/b", &[], "d 755 0:0 d, d 700 0:0 d/sub, f 4755 0:0 d/sub/b b".to_owned()),
+        ("no*/./sub", &[], String::new()),
+        // Behind it a link is a link.
+        ("tofile", &[], "d 755 0:0 d, l d/tofile f1.txt".to_owned()),
+        // What is excluded is named from the pivot on.
+        (
+            "dir",
+            &["sub", "a"],
+            format!(
+                "d 755 0:0 d, {below}, d 700 0:0 d/dir/sub, f 4755 0:0 d/dir/sub/b b, l d/dir/sub/link ../a, f 640 0:0 d/dir/a a"
+            ),
+        ),
+        ("dir", &["dir/sub"], format!("d 755 0:0 d, {below}, f 640 0:0 d/dir/a a")),
+        ("f1.txt", &["*.txt"], "d 755 0:0 d".to_owned()),
+    ] {
+        let found = built(FILES, "", vec![copy_with(path, "/d", with_parents(exclude))]).unwrap();
+        let (mut found, mut expected): (Vec<&str>, Vec<&str>) = (
+            found.iter().map(String::as_str).collect(),
+            expected.split(", ").filter(|line| !line.is_empty()).collect(),
+        );
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{path} {exclude:?}");
+    }
+}
+
+#[test]
+fn a_path_to_keep_must_be_there() {
+    for path in ["nope", "dir/nope", "dir/./nope", "nope/./a", "f1.txt/x", "f1.txt/./x", "todir/b", "dir/sub/link/x"] {
+        let error = built(FILES, "", vec![copy_with(path, "/d/", with_parents(&[]))]).unwrap_err();
+        assert!(matches!(error, Error::NotFound { .. }), "{path}: {error}");
+    }
+    let error = built(FILES, "", vec![copy_with("d[/x", "/d/", with_parents(&[]))]).unwrap_err();
+    assert!(matches!(error, Error::Pattern { .. }), "{error}");
+}
+
+#[test]
+fn parents_that_are_there_keep_their_owner() {
+    let stage = "d 711 7:8 a\nd 700 7:8 a/b\nf 600 7:8 a/b/c x\nf 600 7:8 a/d y\n";
+    let base = "d 777 1:2 a\n";
+    let found = built_from(stage, base, vec![copy_with("a/b/c", "/", with_parents(&[]))]).unwrap();
+    assert_eq!(found, ["d 711 1:2 a", "d 700 7:8 a/b", "f 600 7:8 a/b/c x"]);
+    let options = CopyOptions { owner: Some(Owner { text: "5".into() }), ..with_parents(&["**/d"]) };
+    let found = built_from(stage, "", vec![copy_with("a", "/x", options)]).unwrap();
+    assert_eq!(found, ["d 755 5:5 x", "d 711 5:5 x/a", "d 700 5:5 x/a/b", "f 600 5:5 x/a/b/c x"]);
+    let error = built_from(stage, "f 644 0:0 a x", vec![copy_with("a/b", "/", with_parents(&[]))]).unwrap_err();
+    assert!(matches!(error, Error::NotADirectory { .. }), "{error}");
 }
 
 #[test]
