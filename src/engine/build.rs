@@ -13,7 +13,7 @@ use super::resolve::Resolver;
 use super::{BuildOptions, BuildResult, Engine, Error};
 use crate::diagnostic::Diagnostic;
 use crate::dockerfile::lint::Occasion;
-use crate::exec::{self, Asker, Executor, Library, Setting, Stack};
+use crate::exec::{self, Agents, Asker, Executor, Library, Secrets, Setting, Stack};
 use crate::frontend::{self, Plan, ResolveImage, ResolvedImage, Unresolved};
 use crate::graph::{BuildGraph, NodeId};
 use crate::image::Image;
@@ -126,6 +126,8 @@ impl Job<'_> {
             contexts: HashMap::from([(MAIN_CONTEXT.to_owned(), Arc::new(context))]),
             build: self.build.clone(),
             epoch: self.epoch(),
+            secrets: Secrets::new(self.options.secrets.clone()),
+            agents: Agents::new(self.options.agents.clone()),
             numbers,
             cancel: stop.clone(),
         };

@@ -114,6 +114,11 @@ pub(super) fn plan_options(loaded: &Loaded, options: &BuildOptions) -> PlanOptio
         emulated: Vec::new(),
         labels: options.labels.clone(),
         network: options.network,
+        allow: options.allow,
+        hosts: options.hosts.clone(),
+        ulimits: options.ulimits.clone(),
+        shm_size_bytes: options.shm_size_bytes,
+        no_cache_stages: options.no_cache_stages.clone(),
         no_cache: options.no_cache,
         ignore: Some(loaded.ignore.clone()),
     }

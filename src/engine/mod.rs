@@ -42,6 +42,8 @@ pub use transfer::TransferOptions;
 use crate::registry;
 use crate::store::Store;
 
+pub use crate::exec::{AgentSource, SecretSource};
+pub use crate::frontend::Allow;
 pub use crate::store::Removed;
 
 /// How the engine is set up.

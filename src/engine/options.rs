@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::ContextSource;
-use crate::graph::Network;
+use crate::exec::{AgentSource, SecretSource};
+use crate::frontend::Allow;
+use crate::graph::{Host, Network, Ulimit};
 use crate::oci::{Digest, ImageConfig, Manifest, Platform, Reference};
 
 /// What to build and how.
@@ -26,6 +28,20 @@ pub struct BuildOptions {
     pub pull: bool,
     /// Network of RUN.
     pub network: Option<Network>,
+    /// What RUN may ask for beyond the usual.
+    pub allow: Allow,
+    /// Names that RUN can look up.
+    pub hosts: Vec<Host>,
+    /// Resource limits of RUN.
+    pub ulimits: Vec<Ulimit>,
+    /// Size of `/dev/shm` in RUN, in bytes; none is 64 MiB.
+    pub shm_size_bytes: Option<u64>,
+    /// Stages, in lower case, whose steps ignore cached results.
+    pub no_cache_stages: Vec<String>,
+    /// Secrets for `RUN --mount=type=secret`, by id. Their values are in nothing that is kept.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// Agents for `RUN --mount=type=ssh`, by id.
+    pub agents: BTreeMap<String, AgentSource>,
     /// What becomes of the result besides the store; empty means the store alone.
     pub outputs: Vec<Output>,
     /// Push every tag.

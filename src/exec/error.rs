@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::file;
+use super::{AgentError, SecretError, file};
 use crate::oci::{DiffId, EncodedError};
 use crate::runtime::{self, ExitStatus};
 use crate::sys::Cancelled;
@@ -26,6 +26,12 @@ pub enum Error {
     /// Files could not be copied.
     #[error(transparent)]
     File(#[from] file::Error),
+    /// A secret could not be given.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// An ssh agent could not be given.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
     /// A graph names a context the build does not have.
     #[error("there is no build context named {0}")]
     NoContext(String),
@@ -83,6 +89,7 @@ impl Error {
         use file::Error as F;
         match self {
             Error::Runtime(runtime::Error::User(_) | runtime::Error::Program(_)) => true,
+            Error::Secret(SecretError::NotGiven { .. }) | Error::Agent(AgentError::NotGiven { .. }) => true,
             Error::File(error) => {
                 !matches!(error, F::Cancelled(_) | F::Context(_) | F::Content { .. } | F::Scratch(_) | F::Layer(_))
             }
@@ -94,6 +101,10 @@ impl Error {
     pub fn help(&self) -> Option<String> {
         match self {
             Error::File(error) => error.help(),
+            Error::Secret(SecretError::NotGiven { id }) => {
+                Some(format!("give it with `--secret id={id},src=FILE` or `--secret id={id},env=VARIABLE`"))
+            }
+            Error::Agent(AgentError::NotGiven { id }) => Some(format!("give it with `--ssh {id}`")),
             _ => None,
         }
     }

@@ -94,7 +94,7 @@ impl Library {
     }
 
     /// Unpacks a layer over the files of those below it, taking away what it takes away.
-    fn unpack_onto(&self, layer: &Layer, target: &Path, asker: Asker<'_>) -> Result<(), Error> {
+    pub(super) fn unpack_onto(&self, layer: &Layer, target: &Path, asker: Asker<'_>) -> Result<(), Error> {
         let _work = layer.lock();
         self.unpack(layer, target, TreeForm::Plain, asker).map(drop)
     }

@@ -11,15 +11,18 @@
 //! What a process changed becomes a layer behind the build, while the next process runs over the same tree; only who
 //! needs to know the layer's identity or its files waits for it.
 
+mod agent;
 mod behind;
 mod change;
 mod error;
 pub mod file;
 mod library;
+mod mounts;
 mod output;
 mod promise;
 mod recipe;
 mod run;
+mod secret;
 mod source;
 mod stack;
 pub mod tree;
@@ -29,8 +32,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+pub use agent::{AgentError, AgentSource, Agents};
 pub use error::Error;
 pub use library::{Asker, Library};
+pub use secret::{SecretError, SecretSource, Secrets};
 pub use stack::{Layer, Stack};
 
 use crate::cache::Cache;
@@ -70,6 +75,10 @@ pub struct Setting {
     pub build: BuildId,
     /// The time of directories that steps make, where one was asked for (`SOURCE_DATE_EPOCH`).
     pub epoch: Option<Timestamp>,
+    /// Secrets by their ids.
+    pub secrets: Secrets,
+    /// Agents by their ids.
+    pub agents: Agents,
     /// Number of each step in that record, from 1.
     pub numbers: BTreeMap<NodeId, usize>,
     /// Stops the build, including what is done behind it.
@@ -115,7 +124,7 @@ impl Execute for Executor {
 
     fn execute(&self, work: &Work<'_, Output>, ticket: Ticket) -> Result<Output, Error> {
         match (&work.node.op, ticket) {
-            (Op::Run(run), Ticket::Run(recipe)) => self.run(work, run, recipe),
+            (Op::Run(run), Ticket::Run(process)) => self.run(work, run, process),
             (Op::File(file), Ticket::Change(change)) => self.change(work, file, *change),
             _ => unreachable!("a look-up leaves a ticket of its own op, and sources and merges always hit"),
         }

@@ -1,20 +1,21 @@
 use serde_json::{Value, json};
 
 use super::change::Change;
+use super::run::Process;
 use crate::cache::Recipe;
 use crate::graph::Op;
 use crate::oci::ChainId;
 
 /// What a look-up that found nothing leaves for the execution.
 pub enum Ticket {
-    /// The key to keep a process's result under; `None` while the identity of its root is not known yet.
-    Run(Option<Recipe>),
+    /// A process to run.
+    Run(Process),
     /// What a change will read and write, and its key.
     Change(Box<Change>),
 }
 
 /// Version of all recipes. Raising it forgets every cached result: do so when an executed op means something else.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Returns the recipe of `op` over `base`, reading `sources` besides: everything its result depends on, and nothing
 /// else.

@@ -6,19 +6,28 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::library::{Asker, Library};
+use super::mounts::Mounted;
 use super::output::{Decoder, Log, Tail};
 use super::recipe::{Ticket, recipe};
 use super::stack::{Layer, Stack};
 use super::{Error, Executor, Output, Tree};
 use crate::cache::{Cache, Recipe};
-use crate::graph::{self, MountKind, Op};
-use crate::layer::{self, OverlayXattrs, TreeKind, Writer};
+use crate::graph::{self, Op};
+use crate::layer::{self, TreeKind, Writer};
 use crate::oci::DiffId;
-use crate::runtime::{self, ContainerSpec, DEFAULT_HOSTNAME, Exit, Mount, Network, RootMount};
+use crate::runtime::{self, ContainerSpec, DEFAULT_HOSTNAME, Exit, Limit, Network, Security};
 use crate::snapshot::{Active, View};
 use crate::solve::{Event, Lookup, Observe, Stream, Work};
 use crate::store::{self, BuildId, Hashing};
 use crate::sys::Cancel;
+
+/// A process that is ready to be run.
+pub struct Process {
+    /// What it depends on besides its op and root.
+    reads: Value,
+    /// The key to keep its result under; `None` while the identity of its root is not known yet.
+    recipe: Option<Recipe>,
+}
 
 impl Executor {
     /// Looks a process's result up. Over a root that is still being written the answer is no: the root is new then, so
@@ -29,11 +38,15 @@ impl Executor {
         run: &graph::Run,
     ) -> Result<Lookup<Output, Ticket>, Error> {
         let root = root(work, run);
+        let reads = self.reads_of_mounts(work, run)?;
         if !root.is_known() {
-            return Ok(Lookup::Miss(Ticket::Run(None)));
+            return Ok(Lookup::Miss(Ticket::Run(Process { reads, recipe: None })));
         }
-        let recipe = recipe(&work.node.op, root.chain_id()?, Value::Null);
-        self.look_up(work, &root, &recipe).map(|hit| hit.map_or(Lookup::Miss(Ticket::Run(Some(recipe))), Lookup::Hit))
+        let recipe = recipe(&work.node.op, root.chain_id()?, reads.clone());
+        Ok(match self.look_up(work, &root, &recipe)? {
+            Some(output) => Lookup::Hit(output),
+            None => Lookup::Miss(Ticket::Run(Process { reads, recipe: Some(recipe) })),
+        })
     }
 
     /// Returns what `recipe` led to over `base`, if that is known, still here and wanted.
@@ -53,12 +66,7 @@ impl Executor {
     }
 
     /// Runs a process to its end, and begins to make a layer of what it changed.
-    pub(super) fn run(
-        &self,
-        work: &Work<'_, Output>,
-        run: &graph::Run,
-        known: Option<Recipe>,
-    ) -> Result<Output, Error> {
+    pub(super) fn run(&self, work: &Work<'_, Output>, run: &graph::Run, process: Process) -> Result<Output, Error> {
         let root = root(work, run);
         let active = Arc::new(self.library.writable(&root, Asker::of(work))?);
         self.process(work, run, &active)?;
@@ -72,7 +80,7 @@ impl Executor {
             build: self.setting.build.clone(),
             root: root.clone(),
             op: work.node.op.clone(),
-            known,
+            of: process,
             created,
             cancel: self.setting.cancel.clone(),
         };
@@ -81,7 +89,8 @@ impl Executor {
     }
 
     fn process(&self, work: &Work<'_, Output>, run: &graph::Run, active: &Active) -> Result<(), Error> {
-        let spec = spec(run, active);
+        let mounted = self.mount(work, run)?;
+        let spec = spec(run, active, &mounted);
         let (log, path) = self.log(work)?;
         let mut voice = Voice { work, log: Log::new(log), tail: Tail::default(), decoders: Default::default() };
         let ended = self.runtime.run(&spec, &mut |stream, bytes| voice.hear(stream, bytes), &work.cancel);
@@ -110,7 +119,7 @@ struct Finish {
     build: BuildId,
     root: Stack,
     op: Op,
-    known: Option<Recipe>,
+    of: Process,
     created: Timestamp,
     cancel: Cancel,
 }
@@ -138,9 +147,9 @@ impl Finish {
         if matches!(active.view(), View::Overlay { .. }) {
             active.bind(diff_id)?;
         }
-        let recipe = match self.known {
+        let recipe = match self.of.recipe {
             Some(recipe) => recipe,
-            None => recipe(&self.op, self.root.chain_id()?, Value::Null),
+            None => recipe(&self.op, self.root.chain_id()?, self.of.reads),
         };
         self.cache.insert(&recipe, Some(diff_id), &self.build, self.created)?;
         Ok(diff_id)
@@ -174,35 +183,40 @@ impl Voice<'_, '_> {
     }
 }
 
-fn spec(run: &graph::Run, active: &Active) -> ContainerSpec {
-    let rootfs = match active.view().clone() {
-        View::Overlay { lower, upper, work, xattrs } => {
-            RootMount::Overlay { lower, upper, work, userxattr: xattrs == OverlayXattrs::User }
-        }
-        View::Whole { path } => RootMount::Bind { path },
-    };
-    let mount = |mount: &graph::Mount| {
-        let MountKind::File { mode, data } = &mount.kind;
-        Mount {
-            target: mount.target.clone(),
-            kind: runtime::MountKind::File { mode: *mode, data: data.clone().into_bytes() },
-        }
-    };
+fn spec(run: &graph::Run, active: &Active, mounted: &Mounted) -> ContainerSpec {
+    let hostname = run.hostname.clone().unwrap_or_else(|| DEFAULT_HOSTNAME.to_owned());
+    let limit = |value: i64| u64::try_from(value).ok();
+    let limits = run.ulimits.iter().map(|ulimit| Limit {
+        name: ulimit.name.clone(),
+        soft: limit(ulimit.soft),
+        hard: limit(ulimit.hard),
+    });
+    let default = ContainerSpec::new(active.view().into(), run.argv.clone());
     ContainerSpec {
-        env: run.env.iter().chain(&run.proxy_env).cloned().collect(),
+        env: run.env.iter().chain(&run.proxy_env).chain(&mounted.env).cloned().collect(),
         cwd: run.cwd.clone(),
         user: run.user.clone(),
         network: match run.network {
             graph::Network::Host => Network::Host,
             graph::Network::None => Network::None,
         },
-        mounts: run.mounts.iter().map(mount).collect(),
+        security: match run.security {
+            graph::Security::Sandbox => Security::Sandbox,
+            graph::Security::Insecure => Security::Insecure,
+        },
+        limits: limits.collect(),
+        shm_size_bytes: run.shm_size_bytes.unwrap_or(default.shm_size_bytes),
+        mounts: mounted.mounts.clone(),
         resolv_conf: Some(std::fs::read("/etc/resolv.conf").unwrap_or_default()),
-        hosts: Some(hosts()),
-        ..ContainerSpec::new(rootfs, run.argv.clone())
+        hosts: Some(hosts(&hostname, &run.hosts)),
+        hostname,
+        ..default
     }
 }
 
-fn hosts() -> Vec<u8> {
-    format!("127.0.0.1\tlocalhost {DEFAULT_HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n").into_bytes()
+/// Returns `/etc/hosts` (semantics reference, section 10.3).
+fn hosts(hostname: &str, more: &[graph::Host]) -> Vec<u8> {
+    let mut text = format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    text.extend(more.iter().map(|host| format!("{}\t{}\n", host.address, host.name)));
+    text.into_bytes()
 }

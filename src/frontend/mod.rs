@@ -12,6 +12,7 @@ mod environment;
 mod expand;
 mod history;
 mod lint;
+mod mounts;
 mod ports;
 mod run;
 mod signal;
@@ -24,7 +25,7 @@ use std::collections::BTreeMap;
 use crate::context::Ignore;
 use crate::diagnostic::{Diagnostic, Source};
 use crate::dockerfile::instruction;
-use crate::graph::{BuildGraph, Network, NodeId};
+use crate::graph::{BuildGraph, Host, Network, NodeId, Ulimit};
 use crate::oci::{Digest, ImageConfig, Platform, Reference};
 
 use stages::Planner;
@@ -76,10 +77,29 @@ pub struct PlanOptions {
     pub labels: BTreeMap<String, String>,
     /// What RUN reaches where it does not say so itself; none is the host's network.
     pub network: Option<Network>,
+    /// What RUN may ask for beyond the usual.
+    pub allow: Allow,
+    /// Names that RUN can look up.
+    pub hosts: Vec<Host>,
+    /// Resource limits of RUN.
+    pub ulimits: Vec<Ulimit>,
+    /// Size of `/dev/shm` in RUN, in bytes.
+    pub shm_size_bytes: Option<u64>,
     /// Whether cached results are ignored.
     pub no_cache: bool,
     /// What the context does not hold, where a warning about that is wanted.
     pub ignore: Option<Ignore>,
+    /// Stages, in lower case, whose RUN, COPY and ADD ignore cached results.
+    pub no_cache_stages: Vec<String>,
+}
+
+/// Privileges that who builds grants to the file (semantics reference, section 15.3).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Allow {
+    /// `RUN --network=host`.
+    pub network_host: bool,
+    /// `RUN --security=insecure`.
+    pub security_insecure: bool,
 }
 
 /// What to do, and what the images will say about themselves.

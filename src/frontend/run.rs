@@ -1,9 +1,10 @@
 use super::copy::not_yet;
 use super::environment::{Environment, proxies};
+use super::mounts::Mounts;
 use super::{PlanOptions, Problems};
 use crate::diagnostic::Diagnostic;
 use crate::dockerfile::instruction::{self, Command, InlineFile, RunNetwork, RunSecurity};
-use crate::graph::{self, Input, Mount, MountKind, Network};
+use crate::graph::{self, Input, Mount, MountKind, Network, Security};
 use crate::oci::{ContainerConfig, Platform};
 
 /// What shell forms are prefixed with where nothing else was said.
@@ -33,9 +34,12 @@ pub(super) struct Around<'a> {
     pub(super) has_root: bool,
 }
 
+/// The variable in which programs look for an ssh agent.
+const AGENT: &str = "SSH_AUTH_SOCK";
+
 /// Returns the op of a RUN, whose first input is its root where it has one.
-pub(super) fn run(run: &instruction::Run, around: &Around<'_>) -> Result<graph::Run, Problems> {
-    refuse(run)?;
+pub(super) fn run(run: &instruction::Run, mounts: Mounts, around: &Around<'_>) -> Result<graph::Run, Problems> {
+    refuse_devices(run)?;
     let argv = argv(&run.command, around.config.shell.as_deref());
     let argv = if argv.is_empty() {
         let Command::Exec(empty) = &run.command else { unreachable!("a shell form has at least its text") };
@@ -43,7 +47,10 @@ pub(super) fn run(run: &instruction::Run, around: &Around<'_>) -> Result<graph::
     } else {
         argv
     };
-    let env = around.environment.pairs().to_vec();
+    let mut env = around.environment.pairs().to_vec();
+    if let Some(socket) = mounts.agent.filter(|_| around.environment.get(AGENT).is_none()) {
+        env.push((AGENT.to_owned(), socket));
+    }
     let undeclared = |(name, _): &(String, String)| around.environment.get(name).is_none();
     Ok(graph::Run {
         root: around.has_root.then_some(Input(0)),
@@ -52,8 +59,14 @@ pub(super) fn run(run: &instruction::Run, around: &Around<'_>) -> Result<graph::
         proxy_env: proxies(&around.options.build_args).into_iter().filter(undeclared).collect(),
         cwd: working_directory(around.config),
         user: around.config.user.clone(),
-        network: network(run, around.options.network)?,
-        mounts: run.script.iter().map(script).collect(),
+        network: network(run, around.options)?,
+        security: security(run, around.options)?,
+        mounts: run.script.iter().map(script).chain(mounts.mounts).collect(),
+        secret_env: mounts.secret_env,
+        hosts: around.options.hosts.clone(),
+        hostname: around.options.build_args.get("BUILDKIT_SANDBOX_HOSTNAME").cloned(),
+        ulimits: around.options.ulimits.clone(),
+        shm_size_bytes: around.options.shm_size_bytes,
         platform: around.platform.clone(),
     })
 }
@@ -63,26 +76,34 @@ pub(super) fn working_directory(config: &ContainerConfig) -> String {
     if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() }
 }
 
-fn refuse(run: &instruction::Run) -> Result<(), Problems> {
-    let mounts = run.mounts.iter().map(|mount| not_yet("`RUN --mount`", mount.span));
-    let devices = run.devices.iter().map(|device| not_yet("`RUN --device`", device.span));
-    let security = run.security.iter().filter(|security| security.value == RunSecurity::Insecure);
-    let security = security.map(|security| not_yet("`RUN --security=insecure`", security.span));
-    let refused: Vec<Diagnostic> = mounts.chain(devices).chain(security).collect();
+fn refuse_devices(run: &instruction::Run) -> Result<(), Problems> {
+    let refused: Vec<Diagnostic> = run.devices.iter().map(|device| not_yet("`RUN --device`", device.span)).collect();
     if refused.is_empty() { Ok(()) } else { Err(Problems(refused)) }
 }
 
-fn network(run: &instruction::Run, given: Option<Network>) -> Result<Network, Problems> {
-    let Some(asked) = &run.network else { return Ok(given.unwrap_or(Network::Host)) };
-    match (asked.value, given) {
-        (RunNetwork::None, _) => Ok(Network::None),
-        (RunNetwork::Default, given) => Ok(given.unwrap_or(Network::Host)),
+fn network(run: &instruction::Run, options: &PlanOptions) -> Result<Network, Problems> {
+    let given = options.network.unwrap_or(Network::Host);
+    let Some(asked) = &run.network else { return Ok(given) };
+    match asked.value {
+        RunNetwork::None => Ok(Network::None),
+        RunNetwork::Default => Ok(given),
         // A file must not get more than who builds it wants to give.
-        (RunNetwork::Host, Some(Network::None)) => {
+        RunNetwork::Host if options.network == Some(Network::Host) || options.allow.network_host => Ok(Network::Host),
+        RunNetwork::Host => {
             let problem = Diagnostic::error("network-not-allowed", "network.host is not allowed", asked.span);
-            Err(problem.with_help("this build was started with `--network=none`").into())
+            Err(problem.with_help("allow it with `--allow network.host`").into())
         }
-        (RunNetwork::Host, _) => Ok(Network::Host),
+    }
+}
+
+fn security(run: &instruction::Run, options: &PlanOptions) -> Result<Security, Problems> {
+    match &run.security {
+        Some(asked) if asked.value == RunSecurity::Insecure && !options.allow.security_insecure => {
+            let problem = Diagnostic::error("security-not-allowed", "security.insecure is not allowed", asked.span);
+            Err(problem.with_help("allow it with `--allow security.insecure`").into())
+        }
+        Some(asked) if asked.value == RunSecurity::Insecure => Ok(Security::Insecure),
+        _ => Ok(Security::Sandbox),
     }
 }
 

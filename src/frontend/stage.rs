@@ -4,8 +4,9 @@ use std::rc::Rc;
 use super::copy::{Copying, absolute};
 use super::environment::Environment;
 use super::expand::{Expander, Undefined};
+use super::mounts::{self, Mounts, Site};
 use super::run::{self, Around, argv, working_directory};
-use super::stages::{Base, Planner, name};
+use super::stages::{Base, Planner, Reader, name};
 use super::titles::{self, Titles};
 use super::{PlannedHistory, Problems, ResolvedImage, all, history, lint, ports, signal};
 use crate::diagnostic::{Diagnostic, Source, Span};
@@ -231,10 +232,23 @@ impl<'p, 'a> Stage<'p, 'a> {
     /// Adds a node over the root, which becomes the new root, and its item to the history.
     fn grow(&mut self, op: Op, others: Vec<NodeId>, created_by: String) -> Result<(), Problems> {
         let inputs = self.state.root.into_iter().chain(others).collect();
-        let node = self.planner.add(op, inputs, self.title.clone(), Some(self.origin.clone()));
+        let step = graph::Step {
+            title: self.title.clone(),
+            origin: Some(self.origin.clone()),
+            ignore_cache: self.ignores_cache(&op),
+        };
+        let node = self.planner.add_step(op, inputs, step);
         self.state.root = Some(node);
         self.state.history.push(PlannedHistory { created_by, layer: Some(node) });
         Ok(())
+    }
+
+    /// Tells whether `--no-cache-filter` names this stage; making the working directory is not meant (section 14.4).
+    fn ignores_cache(&self, op: &Op) -> bool {
+        let is_workdir = matches!(op, Op::File(file) if matches!(file.actions[..], [FileAction::MakeDirectory { .. }]));
+        let named = name(&self.planner.file.stages[self.index]);
+        let is_named = |filter: &String| named == Some(filter.as_str());
+        !is_workdir && self.planner.options.no_cache_stages.iter().any(is_named)
     }
 
     fn arg(&mut self, arg: &Arg) -> Result<(), Problems> {
@@ -298,6 +312,8 @@ impl<'p, 'a> Stage<'p, 'a> {
     }
 
     fn run(&mut self, run: &Run) -> Result<(), Problems> {
+        let Some(mut mounts) = self.mounts(run)? else { return Ok(()) };
+        let inputs = std::mem::take(&mut mounts.inputs);
         let around = Around {
             config: &self.state.config.config,
             environment: &self.state.environment,
@@ -305,9 +321,25 @@ impl<'p, 'a> Stage<'p, 'a> {
             options: self.planner.options,
             has_root: self.state.root.is_some(),
         };
-        let op = run::run(run, &around)?;
+        let op = run::run(run, mounts, &around)?;
         let created_by = self.ran(&op.argv);
-        self.grow(Op::Run(op), Vec::new(), created_by)
+        self.grow(Op::Run(op), inputs, created_by)
+    }
+
+    /// Plans the mounts of a RUN; nothing where a stage they read cannot be planned, which has been reported.
+    fn mounts(&mut self, run: &Run) -> Result<Option<Mounts>, Problems> {
+        let site = Site {
+            stage: self.index,
+            platform: &self.state.platform,
+            working_directory: &working_directory(&self.state.config.config),
+            expander: Expander {
+                escape: self.planner.file.escape,
+                environment: &self.state.environment,
+                undefined: &self.undefined,
+            },
+            first_input: usize::from(self.state.root.is_some()),
+        };
+        mounts::plan(&run.mounts, &site, self.planner)
     }
 
     /// Returns what the history calls a process: its arguments after those of the build.
@@ -332,7 +364,7 @@ impl<'p, 'a> Stage<'p, 'a> {
             None => None,
             Some(from) => {
                 let platform = self.state.platform.clone();
-                let tree = self.planner.tree_of(self.index, from, &platform);
+                let tree = self.planner.tree_of(self.index, from, &Reader::Copy, &platform);
                 match tree.map_err(|problems| suggest(self.planner, self.index, &from.value, problems))? {
                     Some(tree) => Some(tree),
                     // The other stage cannot be planned, which has been reported.

@@ -53,6 +53,18 @@ pub(super) enum Base {
     Image(Reference, Option<Platform>),
 }
 
+/// Who reads from another stage, for what is said where that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// `COPY --from`.
+    Copy,
+    /// `RUN --mount` with `from`, which knows no numbers of stages (section 7.5).
+    Mount {
+        /// As written.
+        target: String,
+    },
+}
+
 /// What `--from` means.
 enum From {
     Stage(usize),
@@ -251,7 +263,7 @@ impl<'a> Planner<'a> {
                 open.push(base);
             }
             // What is wrong with a `--from` is said where its instruction is planned.
-            let others = self.froms(stage).filter_map(|from| match self.meaning(stage, from) {
+            let others = self.froms(stage).filter_map(|(from, reader)| match self.meaning(stage, from, &reader) {
                 Ok(From::Stage(other)) => Some(other),
                 _ => None,
             });
@@ -260,11 +272,8 @@ impl<'a> Planner<'a> {
         needed
     }
 
-    fn froms(&self, stage: usize) -> impl Iterator<Item = &'a Spanned<String>> + use<'a> {
-        self.file.stages[stage].steps.iter().filter_map(|step| match &step.instruction {
-            Instruction::Copy(copy) => copy.from.as_ref(),
-            _ => None,
-        })
+    fn froms(&self, stage: usize) -> impl Iterator<Item = (&'a Spanned<String>, Reader)> + use<'a> {
+        self.file.stages[stage].steps.iter().flat_map(|step| froms_of(&step.instruction))
     }
 
     /// Resolves the images of stages side by side, because a registry answers slowly.
@@ -279,8 +288,8 @@ impl<'a> Planner<'a> {
                 }
                 _ => self.platform(None).clone(),
             };
-            for from in self.froms(stage) {
-                if let Ok(From::Image(reference)) = self.meaning(stage, from) {
+            for (from, reader) in self.froms(stage) {
+                if let Ok(From::Image(reference)) = self.meaning(stage, from, &reader) {
                     wanted.insert((reference, platform.clone()));
                 }
             }
@@ -384,9 +393,10 @@ impl<'a> Planner<'a> {
         &mut self,
         current: usize,
         from: &Spanned<String>,
+        reader: &Reader,
         platform: &Platform,
     ) -> Result<Option<NodeId>, Problems> {
-        match self.meaning(current, from)? {
+        match self.meaning(current, from, reader)? {
             From::Stage(stage) => {
                 let Some(state) = self.state(stage) else { return Ok(None) };
                 Ok(Some(state.root.unwrap_or_else(|| self.empty_tree())))
@@ -400,10 +410,10 @@ impl<'a> Planner<'a> {
     }
 
     /// Finds out what a `--from` means (section 7.5): names bind to the last stage of that name in the file.
-    fn meaning(&self, current: usize, from: &Spanned<String>) -> Result<From, Problems> {
+    fn meaning(&self, current: usize, from: &Spanned<String>, reader: &Reader) -> Result<From, Problems> {
         let text = from.value.as_str();
         let stages = &self.file.stages;
-        let by_number = text.parse::<usize>().ok();
+        let by_number = text.parse::<usize>().ok().filter(|_| *reader == Reader::Copy);
         let lowered = text.to_lowercase();
         let found = match by_number {
             Some(number) if number < stages.len() => Some(number),
@@ -421,11 +431,17 @@ impl<'a> Planner<'a> {
                 Err(Diagnostic::error("circular-stage", message, from.span).into())
             }
             Some(stage) => {
-                let message = format!(
-                    "cannot copy from stage \"{}\", it needs to be defined before current stage \"{}\"",
-                    called(stage),
-                    called(current)
-                );
+                let message = match reader {
+                    Reader::Copy => format!(
+                        "cannot copy from stage \"{}\", it needs to be defined before current stage \"{}\"",
+                        called(stage),
+                        called(current)
+                    ),
+                    Reader::Mount { target } => format!(
+                        "cannot mount from stage \"{}\" to \"{target}\", stage needs to be defined before current command",
+                        called(stage)
+                    ),
+                };
                 let problem = Diagnostic::error("later-stage", message, from.span);
                 Err(problem.with_also(stages[stage].span, "it is defined here").into())
             }
@@ -442,7 +458,13 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn add(&mut self, op: Op, inputs: Vec<NodeId>, title: String, origin: Option<(Source, Span)>) -> NodeId {
-        self.graph.add(op, inputs, Step { title, origin, ignore_cache: self.options.no_cache })
+        self.add_step(op, inputs, Step { title, origin, ignore_cache: false })
+    }
+
+    /// Adds a node, which ignores cached results if its step or the whole build does.
+    pub(super) fn add_step(&mut self, op: Op, inputs: Vec<NodeId>, step: Step) -> NodeId {
+        let ignore_cache = step.ignore_cache || self.options.no_cache;
+        self.graph.add(op, inputs, Step { ignore_cache, ..step })
     }
 
     pub(super) fn add_image(
@@ -528,6 +550,25 @@ fn multi_platform(options: &PlanOptions) -> Result<bool, Problems> {
 /// Returns an error of something that is not in the text.
 fn without_place(code: &'static str, message: String) -> Diagnostic {
     Diagnostic { labels: Vec::new(), ..Diagnostic::error(code, message, Span::default()) }
+}
+
+/// Returns what an instruction reads from other stages or images.
+fn froms_of(instruction: &Instruction) -> Vec<(&Spanned<String>, Reader)> {
+    match instruction {
+        Instruction::Copy(copy) => copy.from.iter().map(|from| (from, Reader::Copy)).collect(),
+        Instruction::Run(run) => {
+            let of_mount = |mount: &'_ Spanned<instruction::Mount>| {
+                let target = mount.value.target.as_ref().map(|target| target.value.clone()).unwrap_or_default();
+                Reader::Mount { target }
+            };
+            let is_read = |mount: &&Spanned<instruction::Mount>| {
+                matches!(mount.value.kind, instruction::MountKind::Bind | instruction::MountKind::Cache)
+            };
+            let mounts = run.mounts.iter().filter(is_read);
+            mounts.filter_map(|mount| Some((mount.value.from.as_ref()?, of_mount(mount)))).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Returns the name of a stage, in lower case.

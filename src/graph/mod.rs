@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 
 pub use mode::ModeError;
 pub use op::{
-    Add, CopyOptions, CopySource, File, FileAction, Image, Input, Local, Merge, Mode, Mount, MountKind, Network, Op,
-    Owner, Run, Source, Symbolic,
+    Access, Add, CopyOptions, CopySource, File, FileAction, Host, Image, Input, Local, Merge, Mode, Mount, MountKind,
+    Network, Op, Owner, Ownership, Run, SecretVariable, Security, Sharing, Source, Symbolic, Ulimit,
 };
 
 use crate::diagnostic;

@@ -70,10 +70,33 @@ pub struct Run {
     pub user: String,
     /// What the process can reach.
     pub network: Network,
+    /// How far it is confined.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub security: Security,
     /// In order.
     pub mounts: Vec<Mount>,
+    /// Variables whose values are secrets.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub secret_env: Vec<SecretVariable>,
+    /// Lines of `/etc/hosts` besides the usual ones.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub hosts: Vec<Host>,
+    /// Host name; none is the runtime's default.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub hostname: Option<String>,
+    /// Resource limits, as setrlimit(2) has them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ulimits: Vec<Ulimit>,
+    /// Size of `/dev/shm` in bytes; none is the runtime's default.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub shm_size_bytes: Option<u64>,
     /// The platform the process is for.
     pub platform: Platform,
+}
+
+/// What nobody asked for is not part of an identity, so that a new option changes no old one.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What a process can reach.
@@ -86,6 +109,49 @@ pub enum Network {
     None,
 }
 
+/// How far a process is confined.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Security {
+    /// As untrusted code should be.
+    #[default]
+    Sandbox,
+    /// It has every privilege that kiln itself has.
+    Insecure,
+}
+
+/// A name that the process can look up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// The name.
+    pub name: String,
+    /// Its address. Machines have different ones for the same service, so it is outside the identity.
+    #[serde(skip)]
+    pub address: String,
+}
+
+/// One resource limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ulimit {
+    /// As `ulimit` and docker name it: `nofile`, `core`…
+    pub name: String,
+    /// What holds; -1 is no limit.
+    pub soft: i64,
+    /// How far the process may raise it; -1 is no limit.
+    pub hard: i64,
+}
+
+/// A variable whose value is a secret; the value is in no identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretVariable {
+    /// The variable.
+    pub name: String,
+    /// The secret.
+    pub id: String,
+    /// Whether the step fails without it; else the variable is empty.
+    pub required: bool,
+}
+
 /// Something mounted while a process runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
@@ -93,6 +159,39 @@ pub struct Mount {
     pub target: String,
     /// What is there.
     pub kind: MountKind,
+}
+
+/// Whether something mounted can be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// It cannot.
+    ReadOnly,
+    /// It can.
+    ReadWrite,
+}
+
+/// Who else may use a cache directory at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sharing {
+    /// Everybody.
+    Shared,
+    /// Nobody; another one gets a directory of its own.
+    Private,
+    /// Nobody; another one waits.
+    Locked,
+}
+
+/// Permission bits and owner of something made for a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ownership {
+    /// Twelve bits.
+    pub mode: u32,
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
 }
 
 /// What is mounted.
@@ -105,6 +204,51 @@ pub enum MountKind {
         mode: u32,
         /// The bytes.
         data: String,
+    },
+    /// Files of a tree. Its identity for the process is the content at `path`; changes are thrown away.
+    Tree {
+        /// The tree.
+        from: Input,
+        /// Absolute path in it.
+        path: String,
+        /// Whether the process sees its own changes.
+        access: Access,
+    },
+    /// A directory kept between builds. Its content is in no identity.
+    Cache {
+        /// Everybody who says it gets the same directory.
+        id: String,
+        /// What the directory holds at first; none is nothing.
+        seed: Option<Input>,
+        /// Mode and owner of a new directory; none is 0755 of user 0.
+        owner: Option<Ownership>,
+        /// Who else may use it.
+        sharing: Sharing,
+        /// Whether it can be changed.
+        access: Access,
+    },
+    /// Memory.
+    Tmpfs {
+        /// At most; none is the kernel's default.
+        size_bytes: Option<u64>,
+    },
+    /// A secret as a file.
+    Secret {
+        /// The secret.
+        id: String,
+        /// Whether the step fails without it; else there is no file.
+        required: bool,
+        /// Mode and owner of the file.
+        owner: Ownership,
+    },
+    /// The socket of an ssh agent.
+    Agent {
+        /// The agent.
+        id: String,
+        /// Whether the step fails without it; else there is no socket.
+        required: bool,
+        /// Mode and owner of the socket.
+        owner: Ownership,
     },
 }
 

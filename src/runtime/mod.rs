@@ -14,6 +14,7 @@ mod exit;
 mod ids;
 mod init;
 mod launch;
+mod limits;
 mod memory;
 mod seccomp;
 mod spec;
@@ -25,7 +26,8 @@ pub use error::{Error, ProgramError, UserError};
 pub use exit::{Exit, ExitStatus};
 pub use ids::{Ids, ids};
 pub use launch::{Native, Stream};
-pub use spec::{Access, ContainerSpec, DEFAULT_HOSTNAME, Mount, MountKind, Network, RootMount};
+pub use limits::is_limit;
+pub use spec::{Access, ContainerSpec, DEFAULT_HOSTNAME, Limit, Mount, MountKind, Network, RootMount, Security};
 pub use user_namespace::{Error as UserNamespaceError, enter_user_namespace};
 
 /// Becomes the init of a container if that is what this process was started as, and does not return then. The first

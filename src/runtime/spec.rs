@@ -19,6 +19,12 @@ pub struct ContainerSpec {
     pub hostname: String,
     /// What it can reach.
     pub network: Network,
+    /// How far it is confined.
+    pub security: Security,
+    /// Resource limits.
+    pub limits: Vec<Limit>,
+    /// Size of `/dev/shm`, in bytes.
+    pub shm_size_bytes: u64,
     /// In any order; they are mounted in order of their targets.
     pub mounts: Vec<Mount>,
     /// Content of `/etc/resolv.conf`; none leaves what the root has.
@@ -29,6 +35,9 @@ pub struct ContainerSpec {
 
 /// Host name of a container when nobody says otherwise. BuildKit's, because build results can contain it.
 pub const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
+
+/// Size of `/dev/shm` when nobody says otherwise, in bytes.
+const DEFAULT_SHM_SIZE_BYTES: u64 = 64 << 20;
 
 impl ContainerSpec {
     /// Returns a container that runs `argv` in `/` as user 0 with an empty environment, reaching nothing.
@@ -41,6 +50,9 @@ impl ContainerSpec {
             user: String::new(),
             hostname: DEFAULT_HOSTNAME.to_owned(),
             network: Network::None,
+            security: Security::Sandbox,
+            limits: Vec::new(),
+            shm_size_bytes: DEFAULT_SHM_SIZE_BYTES,
             mounts: Vec::new(),
             resolv_conf: None,
             hosts: None,
@@ -88,6 +100,26 @@ pub enum Network {
     None,
 }
 
+/// How far a process is confined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Security {
+    /// Docker's capabilities, its system call filter, and masked paths.
+    Sandbox,
+    /// Every capability, no filter, nothing masked, and the devices of the machine.
+    Insecure,
+}
+
+/// A resource limit (setrlimit(2)).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// What is limited: the name of the constant, in lower case and without its prefix, such as `nofile`.
+    pub name: String,
+    /// What holds; `None` is no limit.
+    pub soft: Option<u64>,
+    /// How far it may be raised; `None` is no limit.
+    pub hard: Option<u64>,
+}
+
 /// Something more that is mounted in the root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
@@ -104,6 +136,10 @@ pub enum MountKind {
     File {
         /// Permission bits; the mount is `noexec` when there is no `x` among them.
         mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
         /// The bytes.
         data: Vec<u8>,
     },
@@ -111,6 +147,15 @@ pub enum MountKind {
     Bind {
         /// Where.
         source: PathBuf,
+        /// Whether it can be changed.
+        access: Access,
+    },
+    /// A file or directory below another root.
+    Tree {
+        /// The root.
+        root: RootMount,
+        /// Absolute path in it; links are followed inside that root.
+        path: String,
         /// Whether it can be changed.
         access: Access,
     },

@@ -7,6 +7,7 @@
 //!   kiln.db                  SQLite (WAL): tags, images, layers and their indexes, cache, build records
 //!   trees/<n>/               a layer's files in overlayfs lower form, or a tree being written
 //!   ingest/                  blobs on their way in: `*.tmp` die with their process, `<hex>.partial` can be resumed
+//!   caches/<hex>/            directories of cache mounts, each with a lock beside it; nothing in an image depends on them
 //!   logs/<build>/<step>.log  what each step wrote
 //!   lock                     held shared by every open store, exclusively while something is deleted
 //! ```
@@ -18,6 +19,7 @@
 
 mod blob;
 mod cached;
+mod caches;
 mod database;
 mod error;
 mod images;
@@ -40,6 +42,7 @@ use jiff::Timestamp;
 
 pub use blob::{Hashing, Ingest, Sealed};
 pub(crate) use cached::CacheRow;
+pub use caches::{CacheDirectory, CacheUse};
 pub use error::Error;
 pub use images::ImageRecord;
 pub use layers::LayerBlob;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use kiln::diagnostic::{Diagnostic, Source, Style, render};
 use kiln::dockerfile::{self, instruction::Dockerfile};
-use kiln::frontend::{self, PlanOptions, ResolveImage, ResolvedImage, Unresolved};
+use kiln::frontend::{self, Allow, PlanOptions, ResolveImage, ResolvedImage, Unresolved};
 use kiln::oci::{DiffId, Digest, ImageConfig, Platform, Reference};
 
 #[test]
@@ -78,6 +78,11 @@ fn graph(source: &Source, file: &Dockerfile) -> String {
         no_cache: false,
         ignore: None,
         emulated: Vec::new(),
+        allow: Allow::default(),
+        hosts: Vec::new(),
+        ulimits: Vec::new(),
+        shm_size_bytes: None,
+        no_cache_stages: Vec::new(),
     };
     match frontend::plan(source, file, &options, &AnyImage) {
         Ok(plan) => dump::graph(&plan),

@@ -184,7 +184,7 @@ fn nothing_of_the_mount_points_stays() {
     let mut spec = sandbox.spec(&["sh", "-c", "cat /run/secrets/key /dev/pipes/EOF"]);
     let file = |target: &str, data: &str| Mount {
         target: target.into(),
-        kind: MountKind::File { mode: 0o755, data: data.into() },
+        kind: MountKind::File { mode: 0o755, uid: 0, gid: 0, data: data.into() },
     };
     spec.mounts = vec![file("/run/secrets/key", "secret\n"), file("/dev/pipes/EOF", "script\n")];
     assert_eq!(run(&spec).unwrap().stdout, "secret\nscript\n");

@@ -17,6 +17,7 @@ mod images;
 mod interrupt;
 mod isolation;
 mod lint;
+mod mounts;
 mod multistage;
 mod output;
 mod progress;

@@ -2,6 +2,7 @@
 
 mod call;
 mod context;
+mod grants;
 mod metadata;
 mod output;
 mod unsupported;
@@ -78,6 +79,8 @@ pub(super) struct Args {
     #[command(flatten)]
     call: call::Args,
     #[command(flatten)]
+    grants: grants::Args,
+    #[command(flatten)]
     unsupported: unsupported::Args,
     /// The build context: a directory, a tar archive, or `-` for a tar archive or a Dockerfile on stdin
     #[arg(value_name = "PATH|-")]
@@ -147,13 +150,14 @@ impl Args {
                 NetworkMode::Host => Some(Network::Host),
                 NetworkMode::None => Some(Network::None),
             },
-            outputs: Vec::new(),
             push: self.push,
             jobs: self.jobs.map(usize::from),
             platform: self.platform.as_deref().map(platform).transpose()?,
             insecure_registries: self.insecure_registry.clone(),
             source_date_epoch: epoch(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref())?,
+            ..BuildOptions::default()
         };
+        self.grants.add_to(&mut options)?;
         for text in &self.output {
             output::add(text, &mut options)?;
         }

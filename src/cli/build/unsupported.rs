@@ -22,33 +22,19 @@ pub(super) struct Args {
     #[arg(long, hide = true, action = ArgAction::Append)]
     attest: Vec<String>,
     #[arg(long, hide = true, action = ArgAction::Append)]
-    secret: Vec<String>,
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "default")]
-    ssh: Vec<String>,
-    #[arg(long, hide = true, action = ArgAction::Append)]
     cache_from: Vec<String>,
     #[arg(long, hide = true, action = ArgAction::Append)]
     cache_to: Vec<String>,
     #[arg(long, hide = true, action = ArgAction::Append)]
     build_context: Vec<String>,
     #[arg(long, hide = true, action = ArgAction::Append)]
-    allow: Vec<String>,
-    #[arg(long, hide = true, action = ArgAction::Append)]
-    add_host: Vec<String>,
-    #[arg(long, hide = true, action = ArgAction::Append)]
-    ulimit: Vec<String>,
-    #[arg(long, hide = true, action = ArgAction::Append)]
     annotation: Vec<String>,
-    #[arg(long, hide = true, action = ArgAction::Append)]
-    no_cache_filter: Vec<String>,
     #[arg(long, hide = true, action = ArgAction::Append)]
     security_opt: Vec<String>,
     #[arg(long, hide = true, action = ArgAction::Append)]
     resource: Vec<String>,
     #[arg(long, hide = true, action = ArgAction::Append)]
     policy: Vec<String>,
-    #[arg(long, hide = true)]
-    shm_size: Option<String>,
     #[arg(long, hide = true)]
     cgroup_parent: Option<String>,
     #[arg(long, hide = true)]
@@ -79,22 +65,15 @@ impl Args {
     pub(super) fn check(&self) -> Result<(), Error> {
         let repeated = [
             ("--attest", &self.attest),
-            ("--secret", &self.secret),
-            ("--ssh", &self.ssh),
             ("--cache-from", &self.cache_from),
             ("--cache-to", &self.cache_to),
             ("--build-context", &self.build_context),
-            ("--allow", &self.allow),
-            ("--add-host", &self.add_host),
-            ("--ulimit", &self.ulimit),
             ("--annotation", &self.annotation),
-            ("--no-cache-filter", &self.no_cache_filter),
             ("--security-opt", &self.security_opt),
             ("--resource", &self.resource),
             ("--policy", &self.policy),
         ];
         let single = [
-            ("--shm-size", &self.shm_size),
             ("--cgroup-parent", &self.cgroup_parent),
             ("--builder", &self.builder),
             ("--isolation", &self.isolation),
@@ -138,9 +117,7 @@ mod tests {
     #[test]
     fn flags_of_other_builders_are_never_ignored() {
         for flags in [
-            &["--secret", "id=x"][..],
-            &["--ssh", "default"],
-            &["--cache-from", "a", "--cache-from", "b"],
+            &["--cache-from", "a", "--cache-from", "b"][..],
             &["--provenance=mode=max"],
             &["--sbom"],
             &["-m", "1g"],

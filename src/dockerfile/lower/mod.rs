@@ -10,6 +10,8 @@ mod mount;
 mod run;
 mod stage;
 
+pub use mount::size_bytes;
+
 use std::collections::BTreeSet;
 
 use super::ast::{self, Arguments, DirectiveKey, Keyword};

@@ -255,7 +255,7 @@ fn size(field: &Field) -> Result<Word, Diagnostic> {
 }
 
 /// Returns the bytes of `64m`, `1.5GiB`, `100`: units are powers of 1024 and their letters have no case.
-pub(super) fn size_bytes(text: &str) -> Option<u64> {
+pub fn size_bytes(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let number: f64 = text[..digits].parse().ok()?;
     let unit = text[digits..].trim_start().to_ascii_lowercase();

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 
 pub use archive::ArchiveError;
 pub use error::Error;
-pub use select::{Selection, select};
+pub use select::{Selection, identify, select};
 
 use crate::context::Context;
 use crate::layer::{Mtime, Node, View, Writer};

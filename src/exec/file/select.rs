@@ -46,6 +46,22 @@ pub fn select(op: &graph::File, sources: &[Option<Source<'_>>]) -> Result<Select
     Ok(Selection { actions })
 }
 
+/// Returns the identity of what is at `path`, in which wildcards mean themselves: all that somebody who sees it can tell,
+/// but times.
+///
+/// # Errors
+/// [`Error::NotFound`], and what reading `source` says.
+pub fn identify(source: &Source<'_>, path: &str) -> Result<Value, Error> {
+    let place = clean(path.as_bytes());
+    let node = source.resolve(&place)?.ok_or_else(|| not_found(source, path, &place))?;
+    let everything = Filter::excluding(&CopyOptions::default()).map_err(bad_pattern(path))?;
+    let below = match node.shape {
+        Shape::Directory => source.list(&node.path, &node.path, &everything)?,
+        _ => Vec::new(),
+    };
+    Ok(Item { name: split(&place).1.to_vec(), node, below, data: None }.recipe())
+}
+
 fn select_action(action: &FileAction, sources: &[Option<Source<'_>>]) -> Result<Action, Error> {
     Ok(match action {
         FileAction::MakeDirectory { path, owner } => Action::MakeDirectory { path: path.clone(), owner: owner.clone() },

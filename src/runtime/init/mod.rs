@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::mount::{MountPropagationFlags, mount_change};
 
-use super::spec::Network;
+use super::spec::{Network, Security};
 use super::wire::{Failure, ORDER_FD, Order, REPORT_FD, Report, Step};
 use crate::sys::{clone, ns};
 use target::Targets;
@@ -53,7 +53,11 @@ fn run(report: &OwnedFd) -> Result<Infallible, Failure> {
     rustix::process::setsid().step("begin a session")?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     clone::reset_signals();
-    privileges::drop_to(&user, order.ids, &order.filter)?;
+    super::limits::set(&spec.limits)?;
+    match spec.security {
+        Security::Sandbox => privileges::drop_to(&user, order.ids, &order.filter)?,
+        Security::Insecure => privileges::keep_as(&user, order.ids)?,
+    }
     die_with_kiln(report)?;
     program::execute(&spec.argv, &spec.env, &user.home)
 }

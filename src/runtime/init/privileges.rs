@@ -1,4 +1,4 @@
-use rustix::thread::{CapabilitySet, CapabilitySets};
+use rustix::thread::{CapabilitySet, CapabilitySets, configure_capability_in_ambient_set};
 
 use super::user::User;
 use crate::runtime::error::UserError;
@@ -22,6 +22,22 @@ const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::MKNOD)
     .union(CapabilitySet::AUDIT_WRITE)
     .union(CapabilitySet::SETFCAP);
+
+/// Becomes `user` with every capability there is; those of a user other than 0 go with it.
+pub(super) fn keep_as(user: &User, ids: Ids) -> Result<(), Failure> {
+    become_user(user, ids)?;
+    if user.uid != 0 {
+        return Ok(());
+    }
+    let mut sets = rustix::thread::capabilities(None).step("look at capabilities")?;
+    sets.inheritable = sets.permitted;
+    sets.effective = sets.permitted;
+    rustix::thread::set_capabilities(None, sets).step("keep capabilities")?;
+    for capability in sets.permitted.iter() {
+        configure_capability_in_ambient_set(capability, true).step("keep capabilities")?;
+    }
+    Ok(())
+}
 
 /// Installs the filter, which needs the capabilities that go next, and becomes `user`.
 pub(super) fn drop_to(user: &User, ids: Ids, filter: &[Instruction]) -> Result<(), Failure> {

@@ -1,0 +1,161 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::agent::Forwarder;
+use super::file::{self, Source};
+use super::library::Asker;
+use super::{Error, Executor, Output, Stack};
+use crate::graph::{self, Input, MountKind, Ownership, Sharing};
+use crate::layer::OverlayXattrs;
+use crate::oci::{Digest, Hasher};
+use crate::runtime::{self, Mount, RootMount};
+use crate::snapshot::{Active, View};
+use crate::solve::Work;
+use crate::store::{CacheDirectory, CacheUse};
+
+/// What a process gets besides its root, as long as this lives.
+#[derive(Default)]
+pub(super) struct Mounted {
+    pub(super) mounts: Vec<Mount>,
+    /// Variables with secrets.
+    pub(super) env: Vec<(String, String)>,
+    trees: Vec<Arc<Active>>,
+    caches: HashMap<Digest, CacheDirectory>,
+    agents: Vec<Forwarder>,
+}
+
+impl Executor {
+    /// Returns what a process depends on by its mounts: the content of what it sees of other trees. What it finds in a
+    /// cache, and secrets, do not count.
+    ///
+    /// # Errors
+    /// When a tree has nothing where it is to be mounted from.
+    pub(super) fn reads_of_mounts(&self, work: &Work<'_, Output>, run: &graph::Run) -> Result<Value, Error> {
+        let mut reads = Vec::new();
+        for mount in &run.mounts {
+            let MountKind::Tree { from, path, .. } = &mount.kind else { continue };
+            let stack = stack(work, *from);
+            let view = self.library.view(stack, Asker::of(work))?;
+            // Digests are in the view; no content is read for them.
+            let content = |_: &_| Err(std::io::ErrorKind::Unsupported.into());
+            let source = Source::Stack(file::Stack { view: &view, content: &content });
+            reads.push(json!({ "target": mount.target, "content": file::identify(&source, path)? }));
+        }
+        Ok(if reads.is_empty() { Value::Null } else { json!({ "mounts": reads }) })
+    }
+
+    /// Gets everything a process has mounted, and its secrets.
+    pub(super) fn mount(&self, work: &Work<'_, Output>, run: &graph::Run) -> Result<Mounted, Error> {
+        let mut mounted = Mounted::default();
+        for variable in &run.secret_env {
+            let value = self.setting.secrets.text(&variable.id, variable.required)?;
+            mounted.env.push((variable.name.clone(), value));
+        }
+        for mount in &run.mounts {
+            if let Some(kind) = self.mount_one(work, &mount.kind, &mut mounted)? {
+                mounted.mounts.push(Mount { target: mount.target.clone(), kind });
+            }
+        }
+        Ok(mounted)
+    }
+
+    fn mount_one(
+        &self,
+        work: &Work<'_, Output>,
+        kind: &MountKind,
+        mounted: &mut Mounted,
+    ) -> Result<Option<runtime::MountKind>, Error> {
+        Ok(Some(match kind {
+            MountKind::File { mode, data } => {
+                runtime::MountKind::File { mode: *mode, uid: 0, gid: 0, data: data.clone().into_bytes() }
+            }
+            MountKind::Tree { from, path, access } => {
+                let active = Arc::new(self.library.writable(stack(work, *from), Asker::of(work))?);
+                let root = RootMount::from(active.view());
+                mounted.trees.push(active);
+                runtime::MountKind::Tree { root, path: path.clone(), access: of(*access) }
+            }
+            MountKind::Cache { access, .. } => {
+                let source = self.cache_directory(work, kind, mounted)?.path().to_owned();
+                runtime::MountKind::Bind { source, access: of(*access) }
+            }
+            MountKind::Tmpfs { size_bytes } => runtime::MountKind::Tmpfs { size_bytes: *size_bytes },
+            MountKind::Secret { id, required, owner } => {
+                let Some(data) = self.setting.secrets.ask(id, *required)? else { return Ok(None) };
+                runtime::MountKind::File { mode: owner.mode, uid: owner.uid, gid: owner.gid, data }
+            }
+            MountKind::Agent { id, required, owner } => {
+                let Some(forwarder) = self.setting.agents.forward(id, *required, *owner)? else { return Ok(None) };
+                let source = forwarder.socket();
+                mounted.agents.push(forwarder);
+                runtime::MountKind::Bind { source, access: runtime::Access::ReadWrite }
+            }
+        }))
+    }
+
+    /// Returns the directory of a cache mount. Two mounts of one process that mean the same share it.
+    fn cache_directory<'m>(
+        &self,
+        work: &Work<'_, Output>,
+        kind: &MountKind,
+        mounted: &'m mut Mounted,
+    ) -> Result<&'m CacheDirectory, Error> {
+        let MountKind::Cache { id, seed, owner, sharing, .. } = kind else { unreachable!("the caller has looked") };
+        let seed = seed.map(|input| stack(work, input));
+        let key = key(id, seed, *owner)?;
+        if !mounted.caches.contains_key(&key) {
+            let way = match sharing {
+                Sharing::Shared => CacheUse::Shared,
+                Sharing::Private => CacheUse::Private,
+                Sharing::Locked => CacheUse::Locked,
+            };
+            let fill = |path: &std::path::Path| -> Result<(), Error> {
+                for layer in seed.map(Stack::layers).unwrap_or_default() {
+                    self.library.unpack_onto(layer, path, Asker::of(work))?;
+                }
+                Ok(())
+            };
+            let owner = owner.map(|owner| (owner.mode, owner.uid, owner.gid)).unwrap_or((0o755, 0, 0));
+            let directory = self.library.store().cache_directory(key, way, owner, fill, &work.cancel)?;
+            mounted.caches.insert(key, directory);
+        }
+        Ok(&mounted.caches[&key])
+    }
+}
+
+/// Returns what names the directory of a cache: its id, and what it began with (semantics reference, section 10.5).
+fn key(id: &str, seed: Option<&Stack>, owner: Option<Ownership>) -> Result<Digest, Error> {
+    let mut hasher = Hasher::new();
+    hasher.field(id.as_bytes());
+    if let Some(seed) = seed {
+        hasher.field(seed.chain_id()?.map(|chain| chain.digest().to_string()).unwrap_or_default().as_bytes());
+    }
+    if let Some(Ownership { mode, uid, gid }) = owner {
+        hasher.field(format!("{mode:o} {uid} {gid}").as_bytes());
+    }
+    Ok(hasher.finish())
+}
+
+fn stack<'w>(work: &'w Work<'_, Output>, input: Input) -> &'w Stack {
+    work.inputs[input.0 as usize].stack()
+}
+
+fn of(access: graph::Access) -> runtime::Access {
+    match access {
+        graph::Access::ReadOnly => runtime::Access::ReadOnly,
+        graph::Access::ReadWrite => runtime::Access::ReadWrite,
+    }
+}
+
+impl From<&View> for RootMount {
+    fn from(view: &View) -> RootMount {
+        match view.clone() {
+            View::Overlay { lower, upper, work, xattrs } => {
+                RootMount::Overlay { lower, upper, work, userxattr: xattrs == OverlayXattrs::User }
+            }
+            View::Whole { path } => RootMount::Bind { path },
+        }
+    }
+}
