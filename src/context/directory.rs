@@ -93,6 +93,8 @@ pub struct Context {
     ignore: Ignore,
     cache: Option<Arc<dyn DigestCache>>,
     cancel: Cancel,
+    normal: Option<Mtime>,
+    is_reversed: bool,
 }
 
 /// Opening stays below the root and follows no link.
@@ -114,13 +116,33 @@ impl Context {
             path: path.to_owned(),
             source: errno.into(),
         })?;
-        Ok(Context { path: path.to_owned(), root, ignore, cache, cancel: Cancel::new() })
+        Ok(Context {
+            path: path.to_owned(),
+            root,
+            ignore,
+            cache,
+            cancel: Cancel::new(),
+            normal: None,
+            is_reversed: false,
+        })
     }
 
     /// Gives up walks and digests once `cancel` is raised.
     pub fn cancelled_by(mut self, cancel: Cancel) -> Context {
         self.cancel = cancel;
         self
+    }
+
+    /// Hides what differs between two checkouts of the same content: every entry has the time `mtime`, and a mode as a
+    /// umask of 022 makes it; there are neither extended attributes nor hard links.
+    pub fn normalized(self, mtime: Mtime) -> Context {
+        Context { normal: Some(mtime), ..self }
+    }
+
+    /// Takes the names in a directory from the last to the first, as another file system may have them. Nothing may
+    /// depend on it.
+    pub fn reversed(self) -> Context {
+        Context { is_reversed: true, ..self }
     }
 
     /// Returns where the directory is.
@@ -298,6 +320,9 @@ impl Context {
             .confined(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW)
             .map_err(|errno| self.failed("open", path, errno))?;
         let mut names = names(&fd).map_err(|errno| self.failed("read", path, errno))?;
+        if self.is_reversed {
+            names.reverse();
+        }
         names.sort_unstable();
         let seen = |name: &Vec<u8>| self.child(&fd, path, name, scope).transpose();
         names.par_iter().with_min_len(NAMES_A_THREAD).filter_map(seen).collect()
@@ -342,7 +367,12 @@ impl Context {
         };
         #[allow(clippy::useless_conversion, reason = "its width depends on the architecture")]
         let links = u64::from(stat.st_nlink);
-        Ok(Some(Entry { path, kind, metadata, key, links, ignored: verdict.is_ignored() }))
+        let ignored = verdict.is_ignored();
+        let entry = Entry { path, kind, metadata, key, links, ignored };
+        Ok(Some(match self.normal {
+            Some(mtime) => normalized(entry, mtime),
+            None => entry,
+        }))
     }
 
     fn target(&self, path: &[u8]) -> Result<Vec<u8>, Error> {
@@ -375,6 +405,17 @@ impl Context {
     fn broken(&self, action: &'static str, path: &[u8], source: std::io::Error) -> Error {
         Error::Io { action, path: self.full(path), source }
     }
+}
+
+fn normalized(entry: Entry, mtime: Mtime) -> Entry {
+    let mode = match entry.kind {
+        Kind::Symlink { .. } => entry.metadata.mode,
+        Kind::Directory => 0o755,
+        _ if entry.metadata.mode & 0o100 != 0 => 0o755,
+        _ => 0o644,
+    };
+    let metadata = Metadata { mode, mtime, ..Metadata::default() };
+    Entry { metadata, links: 1, ..entry }
 }
 
 /// Returns the names in a directory, in the order of the file system.

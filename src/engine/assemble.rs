@@ -11,14 +11,26 @@ use crate::store::LayerBlob;
 /// What BuildKit says of every item it adds, which tools look for to tell its images.
 const COMMENT: &str = "buildkit.dockerfile.v0";
 
+/// Says of a layer to what time its files were limited.
+const REWRITTEN: &str = "buildkit/rewritten-timestamp";
+
+/// The times of an image.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// Nothing new is later.
+    pub(super) epoch: Option<Timestamp>,
+    /// Nor is any file of a new layer.
+    pub(super) rewritten: bool,
+}
+
 /// Returns the image that `plan` describes, with `layers` base first; `created` tells when a planned item's layer was
-/// made.
+/// made, `times` what they may be.
 pub(super) fn assemble(
     plan: &PlannedImage,
     library: &Library,
     layers: &[Layer],
     created: impl Fn(NodeId) -> Option<Timestamp>,
-    epoch: Option<Timestamp>,
+    times: Times,
     asker: Asker<'_>,
 ) -> Result<Image, Error> {
     let mut config = plan.config.clone();
@@ -31,12 +43,17 @@ pub(super) fn assemble(
         comment: Some(COMMENT.to_owned()),
         empty_layer: item.layer.is_none(),
     }));
-    times::settle(&mut config.history, first_new, epoch);
+    times::settle(&mut config.history, first_new, times.epoch);
     config.created = config.history.last().and_then(|item| item.created);
-    let layer = |layer: &Layer| -> Result<image::Layer, Error> {
-        Ok(image::Layer { diff_id: layer.diff_id()?, blob: descriptor(library.blob(layer, asker)?) })
+    let inherited = plan.config.rootfs.diff_ids.len();
+    let layer = |(place, layer): (usize, &Layer)| -> Result<image::Layer, Error> {
+        let mut blob = descriptor(library.blob(layer, asker)?);
+        if let Some(epoch) = times.epoch.filter(|_| times.rewritten && place >= inherited) {
+            blob.annotations.insert(REWRITTEN.to_owned(), epoch.as_second().to_string());
+        }
+        Ok(image::Layer { diff_id: layer.diff_id()?, blob })
     };
-    let layers = layers.iter().map(layer).collect::<Result<Vec<_>, _>>()?;
+    let layers = layers.iter().enumerate().map(layer).collect::<Result<Vec<_>, _>>()?;
     Ok(Image::assemble(config, &layers)?)
 }
 

@@ -3,24 +3,30 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::assemble::assemble;
+use super::assemble::{Times, assemble};
 use super::check::plan_options;
 use super::contexts::MainContext;
 use super::dockerfile::{self, Loaded};
 use super::lint;
 use super::record::Recorder;
+use super::reproducible::commit_time;
 use super::resolve::Resolver;
+use super::verify::OTHER_HOSTNAME;
 use super::{BuildOptions, BuildResult, Engine, Error};
 use crate::diagnostic::Diagnostic;
 use crate::dockerfile::lint::Occasion;
 use crate::exec::{self, Agents, Asker, Executor, Library, Secrets, Setting, Stack};
-use crate::frontend::{self, Plan, ResolveImage, ResolvedImage, Unresolved};
+use crate::frontend::{self, Plan, PlanOptions, PlannedImage, ResolveImage, ResolvedImage, Unresolved};
 use crate::graph::{BuildGraph, NodeId};
 use crate::image::Image;
+use crate::layer::Mtime;
 use crate::oci::{Platform, Reference};
 use crate::solve::{self, Event, Failure, Observe, Settings, Solved};
 use crate::store::Outcome;
 use crate::sys::Cancel;
+
+/// Name of the build argument that says what time it is.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// Name of the context that is given on the command line.
 const MAIN_CONTEXT: &str = "context";
@@ -30,6 +36,10 @@ pub(super) struct Built {
     pub(super) image: Image,
     pub(super) library: Arc<Library>,
     pub(super) stack: Stack,
+    /// Titles of the steps that made the last layers.
+    pub(super) steps: Vec<String>,
+    /// The time that was asked for.
+    pub(super) epoch: Option<Mtime>,
     cached: usize,
     executed: usize,
 }
@@ -49,7 +59,14 @@ impl Engine {
         let title = options.tags.first().map_or_else(|| options.context.to_string(), Reference::familiar);
         let build = self.store.begin_build(&title)?;
         let recorder = Arc::new(Recorder::new(observer));
-        let job = Job { engine: self, options, observer: recorder.clone(), cancel, build: build.clone() };
+        let job = Job {
+            engine: self,
+            options,
+            observer: recorder.clone(),
+            cancel,
+            build: build.clone(),
+            is_perturbed: false,
+        };
         let result = job.run();
         let outcome = match &result {
             Ok(_) => Outcome::Done,
@@ -68,9 +85,11 @@ impl Engine {
 pub(super) struct Job<'a> {
     pub(super) engine: &'a Engine,
     pub(super) options: &'a BuildOptions,
-    observer: Arc<Recorder>,
+    pub(super) observer: Arc<Recorder>,
     pub(super) cancel: &'a Cancel,
-    build: crate::store::BuildId,
+    pub(super) build: crate::store::BuildId,
+    /// Whether everything that may not matter is another than usual.
+    pub(super) is_perturbed: bool,
 }
 
 impl Job<'_> {
@@ -78,6 +97,9 @@ impl Job<'_> {
         let context = MainContext::prepare(&self.options.context, &self.engine.store, self.cancel)?;
         let loaded = dockerfile::load(self.options.file.as_ref(), &context)?;
         let built = self.make(&loaded, &context)?;
+        if self.options.verify {
+            self.verify(&loaded, &context, &built)?;
+        }
         let built = self.keep(built)?;
         for output in &self.options.outputs {
             self.export(&built, output)?;
@@ -95,8 +117,27 @@ impl Job<'_> {
         })
     }
 
-    fn epoch(&self) -> Option<Timestamp> {
-        self.options.source_date_epoch.and_then(|second| Timestamp::from_second(second).ok())
+    fn is_reproducible(&self) -> bool {
+        self.options.verify || self.options.reproducible.unwrap_or(self.engine.config.build.reproducible)
+    }
+
+    pub(super) fn jobs(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.options.jobs.unwrap_or_else(cores)
+    }
+
+    /// Returns the build arguments; a reproducible build has a time among them.
+    fn build_args(&self, loaded: &Loaded, context: &MainContext) -> BTreeMap<String, String> {
+        let mut build_args = self.options.build_args.clone();
+        let declarations = loaded.file.global_args.iter().flat_map(|arg| &arg.value.declarations);
+        let mut defaults = declarations.filter(|declaration| declaration.default.is_some());
+        let has_epoch = build_args.contains_key(EPOCH) || defaults.any(|declaration| declaration.name.value == EPOCH);
+        if self.is_reproducible() && !has_epoch {
+            // The newest file's time, say, would be another in each checkout.
+            let epoch = commit_time(context.directory()).unwrap_or(0);
+            build_args.insert(EPOCH.to_owned(), epoch.to_string());
+        }
+        build_args
     }
 
     pub(super) fn observer(&self) -> Arc<dyn Observe> {
@@ -112,22 +153,31 @@ impl Job<'_> {
     }
 
     /// Plans the build, gets every needed step done, and puts the image together.
-    fn make(&self, loaded: &Loaded, context: &MainContext) -> Result<Built, Error> {
+    pub(super) fn make(&self, loaded: &Loaded, context: &MainContext) -> Result<Built, Error> {
         let client = self.engine.client(&self.options.insecure_registries);
         let library = Arc::new(Library::new(&self.engine.store, client));
-        let plan = self.plan(loaded, &library)?;
+        let plan = self.plan(loaded, self.build_args(loaded, context), &library)?;
         self.warn(loaded, &plan.warnings)?;
         let targets: Vec<NodeId> = plan.images.iter().filter_map(|image| image.target).collect();
         let numbers = plan.graph.needed(&targets).into_iter().zip(1..).collect();
         let stop = self.cancel.child();
         let (context, stat_cache) = context.open(&loaded.ignore, &self.engine.store)?;
-        let context = context.cancelled_by(stop.clone());
+        let mut context = context.cancelled_by(stop.clone());
+        let normal = plan.epoch.filter(|_| self.is_reproducible());
+        if let Some(epoch) = normal {
+            context = context.normalized(mtime(epoch));
+        }
+        if self.is_perturbed {
+            context = context.reversed();
+        }
         let setting = Setting {
             contexts: HashMap::from([(MAIN_CONTEXT.to_owned(), Arc::new(context))]),
             build: self.build.clone(),
-            epoch: self.epoch(),
             secrets: Secrets::new(self.options.secrets.clone()),
             agents: Agents::new(self.options.agents.clone()),
+            epoch: plan.epoch,
+            is_normalized: normal.is_some(),
+            hostname: self.is_perturbed.then(|| OTHER_HOSTNAME.to_owned()),
             numbers,
             cancel: stop.clone(),
         };
@@ -143,7 +193,7 @@ impl Job<'_> {
         made
     }
 
-    fn plan(&self, loaded: &Loaded, library: &Library) -> Result<Plan, Error> {
+    fn plan(&self, loaded: &Loaded, build_args: BTreeMap<String, String>, library: &Library) -> Result<Plan, Error> {
         let observer = self.observer();
         let resolver = Resolver {
             engine: self.engine,
@@ -153,19 +203,14 @@ impl Job<'_> {
             cancel: self.cancel,
         };
         let images = Images(resolver);
-        let options = plan_options(loaded, self.options);
+        let options = PlanOptions { build_args, ..plan_options(loaded, self.options) };
         frontend::plan(&loaded.source, &loaded.file, &options, &images).map_err(|found| {
             self.cancel.check().err().map_or(Error::Diagnostics { file: loaded.source.clone(), found }, Error::from)
         })
     }
 
     fn solve(&self, plan: &Plan, targets: &[NodeId], executor: &Executor) -> Result<Solved<exec::Output>, Error> {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let settings = Settings {
-            jobs: self.options.jobs.unwrap_or(cores),
-            observer: self.observer(),
-            cancel: self.cancel.clone(),
-        };
+        let settings = Settings { jobs: self.jobs(), observer: self.observer(), cancel: self.cancel.clone() };
         solve::solve(&plan.graph, targets, executor, &settings).map_err(|failure| match failure {
             Failure::Cancelled => Error::Cancelled,
             Failure::Step(node, error) => self.step_error(&plan.graph, node, error),
@@ -195,14 +240,54 @@ impl Job<'_> {
     fn assemble(&self, plan: &Plan, solved: Solved<exec::Output>, library: &Arc<Library>) -> Result<Built, Error> {
         let planned = &plan.images[0];
         let stack = planned.target.map(|target| solved.outputs[&target].stack().clone()).unwrap_or_default();
-        let times: BTreeMap<NodeId, Option<Timestamp>> =
+        let made: BTreeMap<NodeId, Option<Timestamp>> =
             solved.outputs.iter().map(|(id, output)| (*id, output.created())).collect();
         let observer = self.observer();
         let asker = Asker { step: None, observer: &observer, cancel: self.cancel };
         library.fetch(&stack, asker)?;
-        let created = |node: NodeId| times.get(&node).copied().flatten();
-        let image = assemble(planned, library, stack.layers(), created, self.epoch(), asker)?;
-        Ok(Built { image, library: library.clone(), stack, cached: solved.cached, executed: solved.executed })
+        let created = |node: NodeId| made.get(&node).copied().flatten();
+        let stack = self.rewritten(planned, &stack, plan.epoch, library, asker)?;
+        let times = Times { epoch: plan.epoch, rewritten: self.rewrites() };
+        let image = assemble(planned, library, stack.layers(), created, times, asker)?;
+        let of_layers = planned.history.iter().filter_map(|item| item.layer);
+        let steps = of_layers.map(|node| plan.graph.node(node).step.title.clone()).collect();
+        let epoch = plan.epoch.map(mtime);
+        Ok(Built {
+            image,
+            library: library.clone(),
+            stack,
+            steps,
+            epoch,
+            cached: solved.cached,
+            executed: solved.executed,
+        })
+    }
+
+    /// Tells whether no file may be later than the epoch.
+    fn rewrites(&self) -> bool {
+        self.options.rewrite_timestamp || self.is_reproducible()
+    }
+
+    /// Returns the stack with no time of its own layers later than the epoch, where that is asked for.
+    fn rewritten(
+        &self,
+        planned: &PlannedImage,
+        stack: &Stack,
+        epoch: Option<Timestamp>,
+        library: &Library,
+        asker: Asker<'_>,
+    ) -> Result<Stack, Error> {
+        let Some(epoch) = epoch.filter(|_| self.rewrites()) else {
+            if self.rewrites() {
+                let message = "rewrite-timestamp has no effect without SOURCE_DATE_EPOCH".to_owned();
+                self.observer.observe(Event::Warning { message });
+            }
+            return Ok(stack.clone());
+        };
+        let (base, own) = stack.layers().split_at(planned.config.rootfs.diff_ids.len().min(stack.layers().len()));
+        let own = own.iter().map(|layer| library.rewritten(layer, mtime(epoch), asker));
+        let layers = base.iter().cloned().map(Ok).chain(own).collect::<Result<_, exec::Error>>()?;
+        Ok(Stack::new(layers))
     }
 
     /// Makes the image visible in the store, compressed if it will leave as such.
@@ -225,6 +310,10 @@ impl Job<'_> {
         }
         Ok(())
     }
+}
+
+fn mtime(time: Timestamp) -> Mtime {
+    Mtime { seconds: time.as_second(), nanoseconds: 0 }
 }
 
 /// Resolves images for the front end.

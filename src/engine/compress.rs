@@ -15,8 +15,12 @@ impl Engine {
         if layers.iter().all(|layer| !is_plain(&layer.blob.media_type)) {
             return Ok(image.clone());
         }
-        let compressed = |layer: &image::Layer| self.compressed_layer(layer, cancel);
-        let layers = layers.iter().map(compressed).collect::<Result<Vec<_>, _>>()?;
+        let compressed = |layer: &image::Layer| {
+            let mut compressed = self.compressed_layer(layer, cancel)?;
+            compressed.blob.annotations.clone_from(&layer.blob.annotations);
+            Ok(compressed)
+        };
+        let layers = layers.iter().map(compressed).collect::<Result<Vec<_>, Error>>()?;
         Ok(image.with_blobs(&layers))
     }
 

@@ -1,6 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::Difference;
 use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::sys::Cancelled;
 use crate::{context, dockerfile, exec, image, layer, registry, store};
@@ -8,6 +9,27 @@ use crate::{context, dockerfile, exec, image, layer, registry, store};
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The configuration file is there and cannot be read.
+    #[error("cannot read {}", path.display())]
+    ConfigFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The configuration file says what kiln does not understand.
+    #[error("{}:{line}: {message}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// What is wrong there.
+        message: String,
+    },
+    /// Two builds of one thing made two images.
+    #[error("the build is not reproducible: {0}")]
+    NotReproducible(Difference),
     /// The build file has errors.
     #[error("{} cannot be built", file.name())]
     Diagnostics {

@@ -19,9 +19,11 @@ impl Job<'_> {
             OutputKind::Image | OutputKind::Registry => return Ok(()),
             OutputKind::Local => {
                 let directory = output.destination.as_deref().unwrap_or_else(|| std::path::Path::new("."));
-                tree::copy_to(&built.library, &built.stack, directory, asker)?;
+                tree::copy_to(&built.library, &built.stack, directory, built.epoch, asker)?;
             }
-            OutputKind::Tar => write(output, |out| Ok(tree::write_tar(&built.library, &built.stack, out, asker)?))?,
+            OutputKind::Tar => {
+                write(output, |out| Ok(tree::write_tar(&built.library, &built.stack, out, built.epoch, asker)?))?;
+            }
             OutputKind::Docker | OutputKind::Oci => {
                 let mut names = self.options.tags.clone();
                 names.extend(output.name.clone());

@@ -12,6 +12,7 @@ mod assemble;
 mod build;
 mod check;
 mod compress;
+mod config;
 mod contexts;
 mod dockerfile;
 mod error;
@@ -20,12 +21,14 @@ mod images;
 mod lint;
 mod options;
 mod record;
+mod reproducible;
 mod resolve;
 mod source;
 mod stat_cache;
 mod targets;
 mod times;
 mod transfer;
+mod verify;
 
 use std::path::{Path, PathBuf};
 
@@ -38,6 +41,9 @@ pub use options::{
 pub use source::{ContextSource, Stream};
 pub use targets::{Target, Targets};
 pub use transfer::TransferOptions;
+pub use verify::Difference;
+
+use config::Config;
 
 use crate::registry;
 use crate::store::Store;
@@ -59,7 +65,7 @@ pub struct EngineOptions {
 #[derive(Debug)]
 pub struct Engine {
     store: Store,
-    registries: registry::Config,
+    config: Config,
 }
 
 impl Engine {
@@ -72,13 +78,13 @@ impl Engine {
             Some(root) => root.clone(),
             None => default_root()?,
         };
-        let registries = registry::Config::load(options.config.as_deref())?;
-        Ok(Engine { store: Store::open(&root)?, registries })
+        let config = Config::load(options.config.as_deref())?;
+        Ok(Engine { store: Store::open(&root)?, config })
     }
 
     /// Returns a client for registries.
     fn client(&self, insecure: &[String]) -> registry::Client {
-        let options = registry::ClientOptions { config: self.registries.clone(), insecure: insecure.to_vec() };
+        let options = registry::ClientOptions { config: self.config.registry.clone(), insecure: insecure.to_vec() };
         registry::Client::new(options)
     }
 }

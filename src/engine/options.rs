@@ -52,8 +52,12 @@ pub struct BuildOptions {
     pub platform: Option<Platform>,
     /// Registries that may be asked without TLS, or with a certificate nobody vouches for.
     pub insecure_registries: Vec<String>,
-    /// Time of everything that is made (`SOURCE_DATE_EPOCH`), seconds.
-    pub source_date_epoch: Option<i64>,
+    /// No file of the layers that are made is later than `SOURCE_DATE_EPOCH` says.
+    pub rewrite_timestamp: bool,
+    /// The same image from the same content, on any machine; none is what the configuration says.
+    pub reproducible: Option<bool>,
+    /// Build twice, and fail unless both images are equal; implies `reproducible`.
+    pub verify: bool,
 }
 
 /// Where the Dockerfile is.

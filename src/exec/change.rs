@@ -38,6 +38,10 @@ impl Executor {
     /// Returns what a change depends on besides its op and base.
     fn reads(&self, selection: &Selection) -> Value {
         match self.setting.epoch {
+            // Neither their times nor their modes are those of the same files elsewhere.
+            Some(epoch) if self.setting.is_normalized => {
+                json!({ "files": selection.recipe(), "epoch": epoch.as_second(), "normalized": true })
+            }
             Some(epoch) => json!({ "files": selection.recipe(), "epoch": epoch.as_second() }),
             None => selection.recipe(),
         }

@@ -234,7 +234,7 @@ impl Library {
     }
 
     /// Returns the bytes of a layer, decompressed as they are read.
-    fn tar(&self, layer: &Layer, asker: Asker<'_>) -> Result<(DiffId, Box<dyn Read + Send>), Error> {
+    pub(super) fn tar(&self, layer: &Layer, asker: Asker<'_>) -> Result<(DiffId, Box<dyn Read + Send>), Error> {
         let diff_id = layer.diff_id()?;
         let blob = self.blob(layer, asker)?;
         let file = self.store.open_blob(blob.digest)?;

@@ -21,6 +21,7 @@ mod mounts;
 mod output;
 mod promise;
 mod recipe;
+mod rewrite;
 mod run;
 mod secret;
 mod source;
@@ -79,6 +80,10 @@ pub struct Setting {
     pub secrets: Secrets,
     /// Agents by their ids.
     pub agents: Agents,
+    /// Whether the contexts are the same wherever they are: normalized.
+    pub is_normalized: bool,
+    /// What processes find the machine called, whatever they ask for.
+    pub hostname: Option<String>,
     /// Number of each step in that record, from 1.
     pub numbers: BTreeMap<NodeId, usize>,
     /// Stops the build, including what is done behind it.

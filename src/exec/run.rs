@@ -90,7 +90,7 @@ impl Executor {
 
     fn process(&self, work: &Work<'_, Output>, run: &graph::Run, active: &Active) -> Result<(), Error> {
         let mounted = self.mount(work, run)?;
-        let spec = spec(run, active, &mounted);
+        let spec = spec(run, active, &mounted, self.hostname(run));
         let (log, path) = self.log(work)?;
         let mut voice = Voice { work, log: Log::new(log), tail: Tail::default(), decoders: Default::default() };
         let ended = self.runtime.run(&spec, &mut |stream, bytes| voice.hear(stream, bytes), &work.cancel);
@@ -101,6 +101,10 @@ impl Executor {
             Exit { status, .. } if status.success() => Ok(()),
             Exit { status, .. } => Err(Error::Process { status, tail: voice.tail.lines(), log: path }),
         }
+    }
+
+    fn hostname<'a>(&'a self, run: &'a graph::Run) -> &'a str {
+        self.setting.hostname.as_deref().or(run.hostname.as_deref()).unwrap_or(DEFAULT_HOSTNAME)
     }
 
     fn log(&self, work: &Work<'_, Output>) -> Result<(File, PathBuf), Error> {
@@ -183,8 +187,7 @@ impl Voice<'_, '_> {
     }
 }
 
-fn spec(run: &graph::Run, active: &Active, mounted: &Mounted) -> ContainerSpec {
-    let hostname = run.hostname.clone().unwrap_or_else(|| DEFAULT_HOSTNAME.to_owned());
+fn spec(run: &graph::Run, active: &Active, mounted: &Mounted, hostname: &str) -> ContainerSpec {
     let limit = |value: i64| u64::try_from(value).ok();
     let limits = run.ulimits.iter().map(|ulimit| Limit {
         name: ulimit.name.clone(),
@@ -208,8 +211,8 @@ fn spec(run: &graph::Run, active: &Active, mounted: &Mounted) -> ContainerSpec {
         shm_size_bytes: run.shm_size_bytes.unwrap_or(default.shm_size_bytes),
         mounts: mounted.mounts.clone(),
         resolv_conf: Some(std::fs::read("/etc/resolv.conf").unwrap_or_default()),
-        hosts: Some(hosts(&hostname, &run.hosts)),
-        hostname,
+        hosts: Some(hosts(hostname, &run.hosts)),
+        hostname: hostname.to_owned(),
         ..default
     }
 }

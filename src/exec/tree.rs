@@ -11,18 +11,25 @@ use std::time::{Duration, SystemTime};
 use super::{Asker, Error, Library, Stack};
 use crate::layer::{Content, FileId, Kind, Metadata, Mtime, Node, Writer};
 
-/// Writes the files of a stack as one tar, names in byte order, without whiteouts.
+/// Writes the files of a stack as one tar, names in byte order, without whiteouts, all of one time if `epoch` says so.
 ///
 /// # Errors
 /// Those of fetching and reading layers, and of writing.
-pub fn write_tar(library: &Library, stack: &Stack, out: &mut dyn Write, asker: Asker<'_>) -> Result<(), Error> {
+pub fn write_tar(
+    library: &Library,
+    stack: &Stack,
+    out: &mut dyn Write,
+    epoch: Option<Mtime>,
+    asker: Asker<'_>,
+) -> Result<(), Error> {
     let view = library.view(stack, asker)?;
     let mut writer = Writer::new(out);
     let mut names: HashMap<FileId, Vec<u8>> = HashMap::new();
     for (path, node) in view.walk(b"") {
         asker.cancel.check()?;
+        let metadata = Metadata { mtime: epoch.unwrap_or(node.metadata.mtime), ..node.metadata.clone() };
         if let Some(first) = names.get(&node.id).filter(|_| !node.is_directory()) {
-            writer.append(&path, &node.metadata, Content::Hardlink(first))?;
+            writer.append(&path, &metadata, Content::Hardlink(first))?;
             continue;
         }
         let mut bytes = None;
@@ -37,21 +44,27 @@ pub fn write_tar(library: &Library, stack: &Stack, out: &mut dyn Write, asker: A
             Kind::Fifo => Content::Fifo,
             Kind::Hardlink { .. } | Kind::Whiteout | Kind::Opaque => continue,
         };
-        writer.append(&path, &node.metadata, content)?;
+        writer.append(&path, &metadata, content)?;
         names.insert(node.id, path);
     }
     writer.finish()?;
     Ok(())
 }
 
-/// Writes the files of a stack into a directory, over what is there. They belong to who runs kiln; devices are left
-/// out.
+/// Writes the files of a stack into a directory, over what is there, all of one time if `epoch` says so. They belong to
+/// who runs kiln; devices are left out.
 ///
 /// # Errors
 /// Those of fetching and reading layers, and [`Error::Export`].
-pub fn copy_to(library: &Library, stack: &Stack, target: &Path, asker: Asker<'_>) -> Result<(), Error> {
+pub fn copy_to(
+    library: &Library,
+    stack: &Stack,
+    target: &Path,
+    epoch: Option<Mtime>,
+    asker: Asker<'_>,
+) -> Result<(), Error> {
     let view = library.view(stack, asker)?;
-    let mut copy = Copy { library, stack, target, asker, names: HashMap::new(), directories: Vec::new() };
+    let mut copy = Copy { library, stack, target, epoch, asker, names: HashMap::new(), directories: Vec::new() };
     fs::create_dir_all(target).map_err(export(target))?;
     for (path, node) in view.walk(b"") {
         copy.node(&path, node)?;
@@ -64,6 +77,7 @@ struct Copy<'a> {
     library: &'a Library,
     stack: &'a Stack,
     target: &'a Path,
+    epoch: Option<Mtime>,
     asker: Asker<'a>,
     names: HashMap<FileId, PathBuf>,
     directories: Vec<(PathBuf, Metadata)>,
@@ -81,7 +95,8 @@ impl Copy<'_> {
                 Some(_) => fs::remove_file(&path).and_then(|()| fs::create_dir(&path)).map_err(&failed)?,
                 None => fs::create_dir(&path).map_err(&failed)?,
             }
-            self.directories.push((path, node.metadata.clone()));
+            let mtime = self.epoch.unwrap_or(node.metadata.mtime);
+            self.directories.push((path, Metadata { mtime, ..node.metadata.clone() }));
             return Ok(());
         }
         match there {
@@ -98,7 +113,7 @@ impl Copy<'_> {
                 let mut content = self.library.content(self.stack, node, self.asker)?;
                 io::copy(&mut content, &mut file).map_err(&failed)?;
                 file.set_permissions(Permissions::from_mode(node.metadata.mode)).map_err(&failed)?;
-                file.set_modified(time(node.metadata.mtime)).map_err(&failed)?;
+                file.set_modified(time(self.epoch.unwrap_or(node.metadata.mtime))).map_err(&failed)?;
             }
             Kind::Symlink { target } => symlink(std::ffi::OsStr::from_bytes(target), &path).map_err(&failed)?,
             _ => tracing::warn!(path = %path.display(), "a device or pipe is left out"),

@@ -23,6 +23,8 @@ mod titles;
 use std::collections::BTreeMap;
 
 use crate::context::Ignore;
+use jiff::Timestamp;
+
 use crate::diagnostic::{Diagnostic, Source};
 use crate::dockerfile::instruction;
 use crate::graph::{BuildGraph, Host, Network, NodeId, Ulimit};
@@ -111,6 +113,8 @@ pub struct Plan {
     pub images: Vec<PlannedImage>,
     /// Whether the result is an index, even of one image.
     pub is_index: bool,
+    /// The time to give to what is made (`SOURCE_DATE_EPOCH`): a build argument, or the default of an ARG.
+    pub epoch: Option<Timestamp>,
     /// What does not forbid a build.
     pub warnings: Vec<Diagnostic>,
 }

@@ -2,6 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
+use jiff::Timestamp;
+
 use super::environment::{Environment, automatic, is_predefined};
 use super::expand::{Expander, Undefined};
 use super::stage::{Stage, State};
@@ -11,6 +13,9 @@ use crate::dockerfile::instruction::{self, Instruction, Word};
 use crate::dockerfile::nearest;
 use crate::graph::{self, BuildGraph, Local, Merge, NodeId, Op, Step};
 use crate::oci::{Digest, ImageConfig, Platform, Reference};
+
+/// Name of the argument that says what time it is.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// Images asked for at once.
 const PARALLEL_IMAGES: usize = 8;
@@ -106,6 +111,7 @@ impl<'a> Planner<'a> {
                 images.extend(self.plan_for(target, platform));
             }
         }
+        let epoch = self.epoch();
         if !self.problems.is_empty() {
             self.problems.sort_by_key(|problem| problem.labels.first().map(|(span, _)| span.start));
             self.problems.dedup();
@@ -118,7 +124,7 @@ impl<'a> Planner<'a> {
                 warnings.push(warning);
             }
         }
-        Ok(Plan { graph: self.graph, images, is_index: self.is_index, warnings })
+        Ok(Plan { graph: self.graph, images, is_index: self.is_index, epoch, warnings })
     }
 
     /// Plans what [`super::check`] asks for.
@@ -219,6 +225,28 @@ impl<'a> Planner<'a> {
                 self.global.set(name, &value);
             }
         }
+    }
+
+    /// Returns the time that was asked for (section 15.2).
+    fn epoch(&mut self) -> Option<Timestamp> {
+        let given = self.options.build_args.get(EPOCH).map(String::as_str);
+        let text = given.or_else(|| self.global.get(EPOCH)).filter(|text| !text.is_empty())?.to_owned();
+        // The time of the context is that of a repository's commit, which a directory is not.
+        if text == "context" {
+            return None;
+        }
+        let time = text.parse().ok().and_then(|second| Timestamp::from_second(second).ok());
+        if time.is_none() {
+            let message = format!("invalid SOURCE_DATE_EPOCH: {text}");
+            let declarations = self.file.global_args.iter().flat_map(|arg| &arg.value.declarations);
+            let place =
+                declarations.filter(|declaration| declaration.name.value == EPOCH).map(|each| each.name.span).next();
+            let problem = Diagnostic::error("invalid-epoch", message, place.unwrap_or_default());
+            let labels = if place.is_some() { problem.labels.clone() } else { Vec::new() };
+            let problem = problem.with_help("give the seconds since 1970, such as `git log -1 --format=%ct` prints");
+            self.problems.push(Diagnostic { labels, ..problem });
+        }
+        time
     }
 
     fn expand_global(&mut self, word: &Word) -> Option<String> {

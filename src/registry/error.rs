@@ -1,6 +1,4 @@
 use std::fmt;
-use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::oci::{Digest, EncodedError, Reference};
@@ -10,24 +8,6 @@ use crate::{net, store};
 /// Why a registry could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The configuration file is there and cannot be read.
-    #[error("cannot read {}", path.display())]
-    ConfigFile {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The configuration file says what kiln does not understand.
-    #[error("{}:{line}: {message}", path.display())]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// From 1.
-        line: usize,
-        /// What is wrong there.
-        message: String,
-    },
     /// The registry has nothing of this name.
     #[error("{reference} not found")]
     NotFound {

@@ -23,6 +23,7 @@ mod output;
 mod progress;
 mod push_pull;
 mod registry_faults;
+mod reproducible;
 mod rootless;
 mod run;
 mod snapshots;

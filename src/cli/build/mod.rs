@@ -5,6 +5,7 @@ mod context;
 mod grants;
 mod metadata;
 mod output;
+mod reproducible;
 mod unsupported;
 
 use std::collections::BTreeMap;
@@ -81,6 +82,8 @@ pub(super) struct Args {
     #[command(flatten)]
     grants: grants::Args,
     #[command(flatten)]
+    reproducible: reproducible::Args,
+    #[command(flatten)]
     unsupported: unsupported::Args,
     /// The build context: a directory, a tar archive, or `-` for a tar archive or a Dockerfile on stdin
     #[arg(value_name = "PATH|-")]
@@ -154,10 +157,10 @@ impl Args {
             jobs: self.jobs.map(usize::from),
             platform: self.platform.as_deref().map(platform).transpose()?,
             insecure_registries: self.insecure_registry.clone(),
-            source_date_epoch: epoch(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref())?,
             ..BuildOptions::default()
         };
         self.grants.add_to(&mut options)?;
+        self.reproducible.add(|name| std::env::var(name).ok(), &mut options);
         for text in &self.output {
             output::add(text, &mut options)?;
         }
@@ -234,14 +237,6 @@ pub(super) fn platform(text: &str) -> Result<Platform, Error> {
     text.parse().map_err(|error| Error::Usage(format!("--platform {error}")))
 }
 
-fn epoch(text: Option<&str>) -> Result<Option<i64>, Error> {
-    let parse = |text: &str| {
-        text.parse()
-            .map_err(|_| Error::Usage(format!("SOURCE_DATE_EPOCH is `{text}`, which is not a number of seconds")))
-    };
-    text.filter(|text| !text.is_empty()).map(parse).transpose()
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -286,12 +281,5 @@ mod tests {
             let source = context::source(Path::new(text), io::empty());
             assert!(matches!(source, Err(Error::NotSupported { .. })), "{text}");
         }
-    }
-
-    #[test]
-    fn the_epoch_is_a_number() {
-        assert_eq!(epoch(Some("17")).unwrap(), Some(17));
-        assert_eq!(epoch(Some("")).unwrap(), None);
-        assert!(matches!(epoch(Some("now")), Err(Error::Usage(_))));
     }
 }

@@ -10,18 +10,24 @@ use crate::oci::Reference;
 pub(super) fn add(text: &str, options: &mut BuildOptions) -> Result<(), Error> {
     let wrong = |why: &str| Error::Usage(format!("`--output {text}`: {why}"));
     let fields = if text.contains('=') { fields(text).map_err(&wrong)? } else { shorthand(text) };
-    let (mut kind, mut destination, mut names) = (None, None, Vec::new());
+    let (mut kind, mut destination, mut names, mut rewrite) = (None, None, Vec::new(), false);
     for (key, value) in fields {
         match key.as_str() {
             "type" => kind = Some(kind_of(&value).ok_or_else(|| wrong(&format!("there is no type `{value}`")))?),
             "dest" => destination = Some(value),
             "name" => names.extend(references(&value).map_err(&wrong)?),
             "push" if value == "true" => options.push = true,
-            "push" | "store" | "unpack" | "oci-mediatypes" | "tar" if is_default(&key, &value) => {}
+            "rewrite-timestamp" if value == "true" => rewrite = true,
+            "push" | "rewrite-timestamp" | "store" | "unpack" | "oci-mediatypes" | "tar"
+                if is_default(&key, &value) => {}
             _ => return Err(Error::NotSupported { flag: format!("{key}={value} of --output") }),
         }
     }
     let kind = kind.ok_or_else(|| wrong("it has no type"))?;
+    if rewrite && matches!(kind, OutputKind::Local | OutputKind::Tar) {
+        return Err(wrong("only the layers of an image can be rewritten"));
+    }
+    options.rewrite_timestamp |= rewrite;
     let output = match (kind, destination.as_deref()) {
         (OutputKind::Local, None | Some("-")) => return Err(wrong("a directory of files needs `dest=`")),
         (OutputKind::Image | OutputKind::Registry, Some(_)) => return Err(wrong("this type has no destination")),
@@ -64,7 +70,9 @@ fn kind_of(word: &str) -> Option<OutputKind> {
 fn is_default(key: &str, value: &str) -> bool {
     matches!(
         (key, value),
-        ("push", "false") | ("store" | "oci-mediatypes" | "tar", "true") | ("unpack", "true" | "false")
+        ("push" | "rewrite-timestamp", "false")
+            | ("store" | "oci-mediatypes" | "tar", "true")
+            | ("unpack", "true" | "false")
     )
 }
 

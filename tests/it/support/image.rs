@@ -68,6 +68,10 @@ impl Image {
         Image { events, ..self }
     }
 
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
     pub fn config(&self) -> &ImageConfig {
         &self.config
     }
