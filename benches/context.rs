@@ -1,4 +1,5 @@
-//! The digest of a context of 10,000 files, cold and with a stat cache; ignore rules over 100,000 paths.
+//! The digest of a context of 10,000 files, cold and with a stat cache; ignore rules, few and
+//! many, over 100,000 paths.
 
 use std::collections::HashMap;
 use std::fs;
@@ -92,5 +93,34 @@ fn matcher(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, digests, matcher);
+/// As many rules as paths, of every form that people write.
+fn many_rules(criterion: &mut Criterion) {
+    let rule = |number: usize| match number % 10 {
+        0 => format!("src/module{}/part{}/file{number}.rs", number % 97, number % 31),
+        1 => format!("out{number}/**"),
+        2 => format!("**/cache{number}"),
+        3 => format!("*.ext{number}"),
+        4 => format!("**/*.tmp{number}"),
+        5 => format!("!src/module{}/**/keep{number}", number % 97),
+        6 => format!("build{number}/[a-f]?/**"),
+        7 => format!("**/test{number}_*"),
+        8 => format!("docs/*/page{number}.md"),
+        _ => format!("!src/file{number}"),
+    };
+    let text: String = (0..PATHS).map(|number| rule(number) + "\n").collect();
+    let source = Source::new(".dockerignore", text);
+    let paths: Vec<String> =
+        (0..PATHS).map(|number| format!("src/module{}/part{}/file{number}.rs", number % 97, number % 31)).collect();
+    let mut group = criterion.benchmark_group("100,000 rules");
+    group.sample_size(10);
+    group.bench_function("read", |bencher| bencher.iter(|| Ignore::parse(&source).unwrap()));
+    let rules = Ignore::parse(&source).unwrap();
+    group.throughput(Throughput::Elements(PATHS as u64));
+    group.bench_function("verdicts on 100,000 paths", |bencher| {
+        bencher.iter(|| paths.iter().filter(|path| black_box(&rules).verdict(path.as_bytes()).is_ignored()).count());
+    });
+    group.finish();
+}
+
+criterion_group!(benches, digests, matcher, many_rules);
 criterion_main!(benches);

@@ -1,3 +1,6 @@
+use std::collections::BTreeSet;
+
+use super::index::Index;
 use super::pattern::{BadPattern, PathPattern};
 use crate::diagnostic::{Diagnostic, Source, Span};
 
@@ -6,19 +9,29 @@ use crate::diagnostic::{Diagnostic, Source, Span};
 pub struct Ignore {
     source: Option<Source>,
     rules: Vec<Rule>,
-    /// Whether every exception is a literal path, perhaps with `/*` or `/**` behind it.
-    plain_exceptions: bool,
+    index: Index,
+    exceptions: Exceptions,
 }
 
 #[derive(Debug, Clone)]
 struct Rule {
     /// Whether what matches is seen again.
     exception: bool,
-    pattern: PathPattern,
     /// The cleaned pattern, without the `!`.
     text: String,
     /// As written.
     span: Span,
+}
+
+/// What exceptions may reach.
+#[derive(Debug, Clone, Default)]
+enum Exceptions {
+    #[default]
+    None,
+    /// Literal paths, without the `/*` or `/**` that may stand behind them.
+    Plain(BTreeSet<Vec<u8>>),
+    /// Anything.
+    Wild,
 }
 
 /// What the rules say about a path.
@@ -37,9 +50,9 @@ impl Verdict {
     }
 }
 
-/// Which rules match a directory or one above it: what paths below it need to know.
-#[derive(Debug, Clone)]
-pub struct Scope(Vec<bool>);
+/// Which rules had a say in a directory or one above it: what paths below it need to know. In ascending order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope(Vec<usize>);
 
 impl Ignore {
     /// Returns rules that ignore nothing.
@@ -58,7 +71,9 @@ impl Ignore {
             let text = if start == 0 { line.strip_prefix('\u{feff}').unwrap_or(line) } else { line };
             if !text.starts_with('#') && !text.trim().is_empty() {
                 let begin = start + line.len() - text.trim_start().len();
-                rules.push(rule(text.trim(), Span::new(begin, begin + text.trim().len()))?);
+                let span = Span::new(begin, begin + text.trim().len());
+                let (exception, text) = rule(text.trim(), span)?;
+                rules.push((pattern(&text, span)?, Rule { exception, text, span }));
             }
             start += line.len();
         }
@@ -73,23 +88,19 @@ impl Ignore {
     pub fn of_patterns<S: AsRef<str>>(patterns: &[S]) -> Result<Ignore, BadPattern> {
         let written = patterns.iter().map(|pattern| pattern.as_ref().trim()).filter(|pattern| !pattern.is_empty());
         let rule = |written: &str| {
-            let body = written.strip_prefix('!');
-            if body == Some("") {
-                return Err(BadPattern);
-            }
-            let text = clean(body.unwrap_or(written));
+            let (exception, text) = cleaned(written).ok_or(BadPattern)?;
             let pattern = PathPattern::parse(&text)?;
-            Ok(Rule { exception: body.is_some(), pattern, text, span: Span::default() })
+            Ok((pattern, Rule { exception, text, span: Span::default() }))
         };
         Ok(Ignore::of_rules(None, written.map(rule).collect::<Result<_, _>>()?))
     }
 
-    fn of_rules(source: Option<Source>, rules: Vec<Rule>) -> Ignore {
-        let plain_exceptions = rules.iter().filter(|rule| rule.exception).all(|rule| {
-            let literal = without_trailing_glob(&rule.text);
-            !literal.contains(['*', '[', ']', '?', '^', '\\'])
-        });
-        Ignore { source, rules, plain_exceptions }
+    fn of_rules(source: Option<Source>, rules: Vec<(PathPattern, Rule)>) -> Ignore {
+        let mut exceptions = Exceptions::None;
+        rules.iter().filter(|(_, rule)| rule.exception).for_each(|(_, rule)| exceptions.add(&rule.text));
+        let (patterns, rules): (Vec<_>, Vec<Rule>) =
+            rules.into_iter().map(|(pattern, rule)| ((pattern, rule.exception), rule)).unzip();
+        Ignore { source, rules, index: Index::new(patterns), exceptions }
     }
 
     /// Returns the name of the file, the line (from 1) and the text of the rule of this number.
@@ -113,7 +124,7 @@ impl Ignore {
     /// Tells whether a path, `""` for the root, is kept out with everything below it and no exception anywhere could
     /// bring it back.
     pub fn excludes_for_good(&self, path: &str) -> bool {
-        if self.rules.iter().any(|rule| rule.exception) {
+        if !matches!(self.exceptions, Exceptions::None) {
             return false;
         }
         match path {
@@ -124,53 +135,102 @@ impl Ignore {
 
     /// Returns the scope of what lies in the root.
     pub fn root(&self) -> Scope {
-        Scope(vec![false; self.rules.len()])
+        Scope(Vec::new())
     }
 
     /// Returns the scope of what lies in `directory`, which itself lies in `scope`.
+    ///
+    /// A rule that could not change the verdict on a directory is not tried on it, as in other builders, so that below
+    /// it does not count as one that matched above: of `a`, `!a/b` and `a` the last has no say about `a/b`.
     pub fn enter(&self, scope: &Scope, directory: &[u8]) -> Scope {
-        let matched = scope.0.iter().zip(&self.rules);
-        Scope(matched.map(|(&above, rule)| above || rule.pattern.matches(directory)).collect())
+        let matching = self.index.all(directory);
+        let mut inherited = scope.0.iter().copied().peekable();
+        let mut numbers = Vec::with_capacity(scope.0.len() + matching.len());
+        let mut ignored = false;
+        for number in matching.into_iter().map(Some).chain([None]) {
+            while let Some(above) = inherited.next_if(|&above| number.is_none_or(|number| above <= number)) {
+                numbers.push(above);
+                ignored = !self.rules[above].exception;
+            }
+            if let Some(number) = number.filter(|&number| self.rules[number].exception == ignored)
+                && numbers.last() != Some(&number)
+            {
+                numbers.push(number);
+                ignored = !ignored;
+            }
+        }
+        Scope(numbers)
     }
 
     /// Returns what the rules say about a path in a directory whose scope is known.
     pub fn verdict_in(&self, scope: &Scope, path: &[u8]) -> Verdict {
-        let mut verdict = Verdict::Seen;
-        for (number, rule) in self.rules.iter().enumerate() {
-            // Rules that would not change the verdict are not even tried.
-            if rule.exception == verdict.is_ignored() && (scope.0[number] || rule.pattern.matches(path)) {
-                verdict = if rule.exception { Verdict::Seen } else { Verdict::Ignored(number) };
-            }
+        match scope.0.last().copied().max(self.index.last(path)) {
+            Some(number) if !self.rules[number].exception => Verdict::Ignored(number),
+            _ => Verdict::Seen,
         }
-        verdict
     }
 
     /// Tells whether nothing below an ignored directory can be seen again, so that it need not be entered.
     pub fn can_prune(&self, directory: &[u8]) -> bool {
-        let reaches = |rule: &Rule| {
-            let literal = without_trailing_glob(&rule.text).as_bytes();
-            directory.is_empty()
-                || literal == directory
-                || literal.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"))
-        };
-        let mut exceptions = self.rules.iter().filter(|rule| rule.exception).peekable();
-        exceptions.peek().is_none() || (self.plain_exceptions && !exceptions.any(reaches))
+        match &self.exceptions {
+            Exceptions::None => true,
+            Exceptions::Plain(paths) => !directory.is_empty() && !reaches(paths, directory),
+            Exceptions::Wild => false,
+        }
     }
 }
 
-fn rule(written: &str, span: Span) -> Result<Rule, Diagnostic> {
-    let illegal = |message: &str| Diagnostic::error("illegal-ignore-pattern", message, span);
-    let body = written.strip_prefix('!');
-    let mut text = clean(body.unwrap_or(written).trim());
-    if text.len() > 1 && text.starts_with('/') {
-        text.remove(0);
+impl Exceptions {
+    fn add(&mut self, pattern: &str) {
+        let literal = without_trailing_glob(pattern);
+        match self {
+            _ if literal.contains(['*', '[', ']', '?', '^', '\\']) => *self = Exceptions::Wild,
+            Exceptions::None => *self = Exceptions::Plain(BTreeSet::from([literal.into()])),
+            Exceptions::Plain(paths) => drop(paths.insert(literal.into())),
+            Exceptions::Wild => {}
+        }
     }
-    if body.is_some_and(|body| matches!(body.trim(), "") || text == "/") {
-        return Err(illegal("illegal exclusion pattern: `!`").with_help("name what to keep after the `!`"));
+}
+
+/// Returns whether `directory` or something below it is among `paths`.
+fn reaches(paths: &BTreeSet<Vec<u8>>, directory: &[u8]) -> bool {
+    let below = [directory, b"/"].concat();
+    let first_below = paths.range(below.clone()..).next();
+    paths.contains(directory) || first_below.is_some_and(|path| path.starts_with(&below))
+}
+
+/// Returns whether a rule is an exception, and its cleaned pattern.
+///
+/// Other builders clean a line twice, and look for the `!` again in between: `./!a` is an exception too.
+fn rule(written: &str, span: Span) -> Result<(bool, String), Diagnostic> {
+    let body = written.strip_prefix('!').map(str::trim);
+    let once = match body.unwrap_or(written) {
+        "" => String::new(),
+        text => clean(text),
+    };
+    let relative = if once.len() > 1 { once.strip_prefix('/').unwrap_or(&once) } else { &once };
+    let marked = if body.is_some() { format!("!{relative}") } else { relative.to_owned() };
+    cleaned(marked.trim()).ok_or_else(|| {
+        Diagnostic::error("illegal-ignore-pattern", "illegal exclusion pattern: `!`", span)
+            .with_help("name what to keep after the `!`")
+    })
+}
+
+/// Returns whether a text is an exception, and its cleaned pattern; nothing for a `!` alone.
+fn cleaned(text: &str) -> Option<(bool, String)> {
+    let clean = clean(text);
+    match clean.strip_prefix('!') {
+        Some("") => None,
+        Some(exception) => Some((true, exception.to_owned())),
+        None => Some((false, clean)),
     }
-    let pattern = PathPattern::parse(&text)
-        .map_err(|_| illegal("syntax error in pattern").with_help("close the `[`, or write `\\[` for a bracket"))?;
-    Ok(Rule { exception: body.is_some(), pattern, text, span })
+}
+
+fn pattern(text: &str, span: Span) -> Result<PathPattern, Diagnostic> {
+    PathPattern::parse(text).map_err(|_| {
+        Diagnostic::error("illegal-ignore-pattern", "syntax error in pattern", span)
+            .with_help("close the `[`, or write `\\[` for a bracket")
+    })
 }
 
 /// Cleans a path lexically, as Go's `path.Clean` does.
@@ -229,6 +289,9 @@ mod tests {
             ("a\n! a\n", "a", None),
             ("a\n!/a\n", "a", None),
             ("a\n!./a/\n", "a", None),
+            ("a\n./!a\n", "a", None),
+            ("a\n/!a\n", "a", None),
+            ("!a\n!!a\n", "!a", None),
             // The root, and everything.
             (".\n", "a", None),
             ("/\n", "a", None),
@@ -254,6 +317,12 @@ mod tests {
             ("x/**\n", "x", None),
             ("x/**\n", "x/y", Some(1)),
             ("A\n", "a", None),
+            // A rule that has nothing to change in a directory does not count below.
+            ("a\n!a/b\na\n", "a/b", None),
+            ("a\n!a/b\na\n", "a/c", Some(1)),
+            ("a\n!a/b\na/*\n", "a/b", Some(3)),
+            // Of several the last is the one that decides.
+            ("a\na*\n", "a", Some(2)),
         ] {
             assert_eq!(line(&ignore(text), path), expected, "{text:?} {path}");
         }
@@ -320,7 +389,45 @@ mod tests {
         assert_eq!(ignore("x\n\n *.sh \n").rule(1), Some((".dockerignore", 3, "*.sh")));
     }
 
+    /// The rules one after the other, each tried on the path and on what is above it as other builders do.
+    fn one_by_one(ignore: &Ignore, patterns: &[(PathPattern, bool)], path: &[u8]) -> bool {
+        let mut above = vec![false; patterns.len()];
+        let ends = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(slash, _)| slash);
+        let mut ignored = false;
+        for end in ends.chain([path.len()]) {
+            ignored = false;
+            for (number, (pattern, exception)) in patterns.iter().enumerate() {
+                above[number] |= *exception == ignored && pattern.matches(&path[..end]);
+                if above[number] {
+                    ignored = !exception;
+                }
+            }
+        }
+        assert_eq!(patterns.len(), ignore.rules.len());
+        ignored
+    }
+
+    fn patterns(text: &str) -> Vec<(PathPattern, bool)> {
+        let line = |line: &str| {
+            let (exception, text) = rule(line, Span::new(0, 0)).unwrap();
+            (pattern(&text, Span::new(0, 0)).unwrap(), exception)
+        };
+        text.lines().map(line).collect()
+    }
+
     proptest! {
+        #[test]
+        fn the_index_finds_what_trying_every_rule_finds(
+            text in r"(!?(a|b|ab|\*|\*\*/?|\?|\.|/|\[a-b\]|abcdefgh|\\b){1,5}\n){0,12}",
+            path in "(a|b|ab|abcdefgh)([/.]?(a|b|abcdefgh)){0,4}",
+        ) {
+            let text: String = text.lines().filter(|line| !line.trim_matches(['!', '/', '.']).is_empty())
+                .map(|line| format!("{line}\n")).collect();
+            let ignore = ignore(&text);
+            let expected = one_by_one(&ignore, &patterns(&text), path.as_bytes());
+            prop_assert_eq!(ignore.verdict(path.as_bytes()).is_ignored(), expected, "{:?} {}", text, path);
+        }
+
         #[test]
         fn verdicts_never_panic_and_pruning_hides_nothing(
             text in "([ab*!/?.]{1,6}\n){0,5}", path in "[ab](/[ab.]){0,4}",

@@ -10,6 +10,7 @@ mod digest;
 mod directory;
 mod error;
 mod ignore;
+mod index;
 mod nearest;
 mod pattern;
 

@@ -44,7 +44,7 @@ pub fn has_wildcards(path: &str) -> bool {
 }
 
 /// A pattern of an ignore file: over the whole path, with `**` for any number of directories.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum PathPattern {
     /// No metacharacter: the path itself.
     Exact(Vec<u8>),
@@ -73,6 +73,21 @@ impl PathPattern {
         tokens(pattern, Stars::Double).map(PathPattern::Tokens)
     }
 
+    /// Returns texts that every path it matches holds.
+    pub(super) fn literals(&self) -> Vec<&[u8]> {
+        match self {
+            PathPattern::Exact(literal) | PathPattern::Prefix(literal) => vec![literal],
+            PathPattern::Suffix(suffix) => vec![suffix.strip_prefix(b"/").unwrap_or(suffix)],
+            PathPattern::Tokens(tokens) => {
+                let literal = |token| match token {
+                    &Token::Literal(ref literal) => Some(&literal[..]),
+                    _ => None,
+                };
+                tokens.iter().filter_map(literal).collect()
+            }
+        }
+    }
+
     pub(super) fn matches(&self, path: &[u8]) -> bool {
         match self {
             PathPattern::Exact(exact) => path == exact,
@@ -83,7 +98,7 @@ impl PathPattern {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Token {
     Literal(Vec<u8>),
     /// `?`: one character but a slash.
