@@ -17,4 +17,6 @@ pub use descriptor::Descriptor;
 pub use digest::{ChainId, DiffId, Digest, DigestError, Hasher, HashingReader, HashingWriter};
 pub use manifest::{Document, Encoded, EncodedError, Index, Manifest};
 pub use platform::{Platform, PlatformError};
+#[doc(hidden)]
+pub use reference::RULES;
 pub use reference::{Reference, ReferenceError, Selector};

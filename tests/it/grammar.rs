@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use abnf::{Grammar, Sentences};
-use kiln::{context, dockerfile};
+use kiln::{context, dockerfile, oci};
 
 /// A rule's name, and the function that accepts its sentences.
 type Rule = (&'static str, fn(&str) -> bool);
@@ -23,6 +23,7 @@ struct Language {
 const LANGUAGES: &[Language] = &[
     Language { grammar: "dockerfile.abnf", sources: "src/dockerfile/parse", rules: dockerfile::RULES },
     Language { grammar: "dockerignore.abnf", sources: "src/context/pattern", rules: context::RULES },
+    Language { grammar: "reference.abnf", sources: "src/oci/reference", rules: oci::RULES },
     Language { grammar: "shell-word.abnf", sources: "src/dockerfile/shell", rules: dockerfile::shell::RULES },
 ];
 

@@ -157,8 +157,12 @@ impl<'a> Reader<'a> {
             return self.element();
         }
         let least = least.parse().unwrap_or(0);
-        let most = if star { None } else { Some(least) };
-        self.rest = self.rest.trim_start_matches('*');
+        let most = if star {
+            self.rest = &self.rest[1..];
+            self.take(|c| c.is_ascii_digit()).parse().ok()
+        } else {
+            Some(least)
+        };
         Element::Repeated(least, most, Box::new(self.element()))
     }
 

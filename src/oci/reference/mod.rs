@@ -1,9 +1,15 @@
+mod grammar;
+
 use std::fmt;
 use std::str::FromStr;
 
+use nom::Parser;
+use nom::combinator::all_consuming;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Digest;
+#[doc(hidden)]
+pub use grammar::RULES;
 
 /// Names an image: `[host[:port]/]path[:tag][@digest]` (distribution-spec, "Pulling manifests"; Docker's defaults).
 ///
@@ -59,8 +65,6 @@ pub enum ReferenceError {
 const DEFAULT_HOST: &str = "docker.io";
 /// Registries refuse longer names (distribution-spec; 255 with the host).
 const MAX_NAME_BYTES: usize = 255;
-/// Longest tag (distribution-spec).
-const MAX_TAG_BYTES: usize = 128;
 
 impl Reference {
     /// Returns the registry host with its port, such as `docker.io` or `localhost:5000`.
@@ -132,43 +136,50 @@ impl FromStr for Reference {
     type Err = ReferenceError;
 
     fn from_str(text: &str) -> Result<Reference, ReferenceError> {
-        let format = || ReferenceError::Format(text.to_owned());
         if text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(ReferenceError::LooksLikeId(text.to_owned()));
         }
-        let (rest, digest) = match text.split_once('@') {
-            Some((rest, digest)) => (rest, Some(digest.parse()?)),
-            None => (text, None),
+        let Ok((_, written)) = all_consuming(grammar::reference).parse(text) else { return Err(refusal(text)) };
+        let host = match written.host {
+            None | Some("index.docker.io") => DEFAULT_HOST,
+            Some(host) => host,
         };
-        let (name, tag) = match rest.rsplit_once(':') {
-            Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
-            _ => (rest, None),
-        };
-        if tag.is_some_and(|tag| !is_tag(tag)) {
-            return Err(format());
-        }
-        let (host, path) = match name.split_once('/') {
-            Some((first, path)) if is_host_like(first) => (first, path.to_owned()),
-            Some(_) => (DEFAULT_HOST, name.to_owned()),
-            None => (DEFAULT_HOST, name.to_owned()),
-        };
-        let host = if host == "index.docker.io" { DEFAULT_HOST } else { host };
-        let path = if host == DEFAULT_HOST && !path.contains('/') && !path.is_empty() {
-            format!("library/{path}")
-        } else {
-            path
-        };
-        if path.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(ReferenceError::Uppercase(path));
-        }
-        if !is_host(host) || !path.split('/').all(is_component) {
-            return Err(format());
-        }
+        let path = official(host, written.path);
         if host.len() + 1 + path.len() > MAX_NAME_BYTES {
             return Err(ReferenceError::TooLong);
         }
-        let tag = tag.map(str::to_owned).or_else(|| digest.is_none().then(|| "latest".to_owned()));
+        let digest = written.digest.map(str::parse).transpose()?;
+        let tag = written.tag.map(str::to_owned).or_else(|| digest.is_none().then(|| "latest".to_owned()));
         Ok(Reference { host: host.to_owned(), path, tag, digest })
+    }
+}
+
+/// Returns `path` below `library` where that is meant.
+fn official(host: &str, path: &str) -> String {
+    match host == DEFAULT_HOST && !path.contains('/') && !path.is_empty() {
+        true => format!("library/{path}"),
+        false => path.to_owned(),
+    }
+}
+
+/// Returns what is wrong with a text that is no reference, as precisely as can be said.
+fn refusal(text: &str) -> ReferenceError {
+    let (rest, digest) = text.split_once('@').map_or((text, None), |(rest, digest)| (rest, Some(digest)));
+    if let Some(Err(error)) = digest.map(str::parse::<Digest>) {
+        return error.into();
+    }
+    let name = match rest.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => rest,
+    };
+    let (host, path) = match name.split_once('/') {
+        Some((first, path)) if grammar::is_host_like(first) => (first, path),
+        _ => (DEFAULT_HOST, name),
+    };
+    let path = official(host, path);
+    match path.bytes().any(|b| b.is_ascii_uppercase()) {
+        true => ReferenceError::Uppercase(path),
+        false => ReferenceError::Format(text.to_owned()),
     }
 }
 
@@ -182,47 +193,6 @@ impl<'de> Deserialize<'de> for Reference {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Reference, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
-}
-
-/// The part before the first slash is a host only if nothing else could look like it.
-fn is_host_like(first: &str) -> bool {
-    first == "localhost" || first.contains(['.', ':']) || first.bytes().any(|b| b.is_ascii_uppercase())
-}
-
-fn is_host(host: &str) -> bool {
-    let (name, port) = match host.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((address, port)) if address.parse::<std::net::Ipv6Addr>().is_ok() => ("v6", port),
-            _ => return false,
-        },
-        None => host.find(':').map_or((host, ""), |colon| host.split_at(colon)),
-    };
-    let label = |label: &str| {
-        !label.is_empty()
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-    };
-    let port_ok = port.is_empty() || port.strip_prefix(':').is_some_and(|digits| digits.parse::<u16>().is_ok());
-    port_ok && name.split('.').all(label)
-}
-
-/// `[a-z0-9]+` joined by one `.`, one or two `_`, or any number of `-`.
-fn is_component(component: &str) -> bool {
-    let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let (Some(first), Some(last)) = (component.bytes().next(), component.bytes().last()) else { return false };
-    let separators_ok = component
-        .split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-        .filter(|run| !run.is_empty())
-        .all(|run| matches!(run, "." | "_" | "__") || run.bytes().all(|b| b == b'-'));
-    alphanumeric(first) && alphanumeric(last) && separators_ok
-}
-
-fn is_tag(tag: &str) -> bool {
-    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    tag.len() <= MAX_TAG_BYTES
-        && tag.bytes().next().is_some_and(word)
-        && tag.bytes().all(|b| word(b) || b == b'.' || b == b'-')
 }
 
 #[cfg(test)]
@@ -258,7 +228,35 @@ mod tests {
         for bad in ["", "a_/b", "a..b", "-a", "a:", "a:-x", "a@sha256:12", "a//b", "x.io/", "a b", "a___b"] {
             assert!(bad.parse::<Reference>().is_err(), "{bad}");
         }
-        assert!(matches!("Foo".parse::<Reference>(), Err(ReferenceError::Uppercase(_))));
+        for bad in ["a_b.c/d", "-a.b/c", "a:65536/b", "[::g]/a", "localhost", "docker.io/"] {
+            let expected = bad == "localhost";
+            assert_eq!(bad.parse::<Reference>().is_ok(), expected, "{bad}");
+        }
+        for (bad, path) in [("Foo", "library/Foo"), ("Foo/Bar:1", "Bar"), ("a/B", "a/B"), ("a.b/C", "C")] {
+            let refused = bad.parse::<Reference>().unwrap_err();
+            assert_eq!(refused, ReferenceError::Uppercase(path.to_owned()));
+        }
+        assert_eq!(format!("a:{}", "b".repeat(129)).parse::<Reference>().ok(), None);
+        assert_eq!("a/".repeat(130).trim_end_matches('/').parse::<Reference>(), Err(ReferenceError::TooLong));
         assert!(matches!("a".repeat(64).parse::<Reference>(), Err(ReferenceError::LooksLikeId(_))));
+    }
+}
+
+#[cfg(test)]
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn reading_never_panics_and_what_is_read_is_printed_and_read_again(
+            text in "([a-zA-Z0-9é.:/@_-]|localhost|sha256:|[a-f0-9]{64}|\\[::1\\]){0,12}",
+        ) {
+            if let Ok(reference) = text.parse::<Reference>() {
+                prop_assert_eq!(reference.to_string().parse::<Reference>().unwrap(), reference.clone());
+                prop_assert_eq!(reference.familiar().parse::<Reference>().unwrap(), reference);
+            }
+        }
     }
 }
