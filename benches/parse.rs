@@ -1,4 +1,4 @@
-//! Dockerfile text to instructions, in bytes per second.
+//! Dockerfile text to instructions, in bytes per second: of real files, and of texts made to take long.
 
 use std::hint::black_box;
 
@@ -45,5 +45,63 @@ fn parse(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, parse);
+/// A mebibyte of what no person writes.
+fn hostile(criterion: &mut Criterion) {
+    const BYTES: usize = 1 << 20;
+    let mut group = criterion.benchmark_group("1 MiB of");
+    group.sample_size(10).throughput(Throughput::Bytes(BYTES as u64));
+    for piece in [
+        "$",
+        "${",
+        "${a:-",
+        "<<A ",
+        "\\",
+        "\\\n",
+        "\"",
+        "'",
+        "\\\"",
+        "[",
+        "\0",
+        "#\n",
+        "RUN <<E\n",
+        "RUN a\n",
+        "ENV a=b\n",
+        "RNU a\n",
+        "COPY a <<b c\n",
+        "--a ",
+    ] {
+        let text = format!("FROM a\nRUN {}", piece.repeat(BYTES / piece.len()));
+        let source = Source::new("Dockerfile", text);
+        group.bench_function(format!("{piece:?}"), |bencher| {
+            bencher.iter(|| dockerfile::read(black_box(&source)).is_ok());
+        });
+    }
+    for (name, text) in [
+        ("strings of one array", format!("FROM a\nRUN [{}\"\"]", "\"a\",".repeat(BYTES / 4))),
+        ("arrays in arrays", format!("FROM a\nRUN {}{}", "[".repeat(BYTES / 2), "]".repeat(BYTES / 2))),
+        ("words of one ENV", format!("FROM a\nENV {}", "a=b ".repeat(BYTES / 4))),
+        ("options of one mount", format!("FROM a\nRUN --mount={} b", "a=b,".repeat(BYTES / 4))),
+        ("fields of mounts", format!("FROM a\nRUN {}b", "--mount=target=/a ".repeat(BYTES / 18))),
+    ] {
+        let source = Source::new("Dockerfile", text);
+        group.bench_function(name, |bencher| bencher.iter(|| dockerfile::read(black_box(&source)).is_ok()));
+    }
+    group.finish();
+}
+
+/// Constructs in words of the greatest length that a line has.
+fn expand(criterion: &mut Criterion) {
+    const BYTES: usize = 1 << 16;
+    let mut group = criterion.benchmark_group("64 KiB of words with");
+    group.sample_size(10).throughput(Throughput::Bytes(BYTES as u64));
+    for piece in ["$", "${a}", "${a:-b}", "${a:-", "${a//b/c}", "'", "\"$a\"", "\\"] {
+        let word = piece.repeat(BYTES / piece.len());
+        group.bench_function(format!("{piece:?}"), |bencher| {
+            bencher.iter(|| dockerfile::shell::expand(black_box(&word), '\\', &|_| Some("abc".into())).is_ok());
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, parse, hostile, expand);
 criterion_main!(benches);

@@ -53,7 +53,8 @@ fn heredoc_command(command: Command, heredocs: &[Heredoc]) -> (Command, Option<I
     }
     let body = if first.chomp { without_tabs(&first.body.value) } else { first.body.value.clone() };
     let body = Spanned::new(body, first.body.span);
-    if !body.value.starts_with("#!") {
+    // What `<<-` will remove still stands before it, as in other builders: an indented `#!` makes no program.
+    if !first.body.value.starts_with("#!") {
         return (Command::Shell(body), None);
     }
     let path = format!("{SCRIPT_DIRECTORY}/{}", first.name);

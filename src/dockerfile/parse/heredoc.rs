@@ -4,12 +4,14 @@ use nom::branch::alt;
 use nom::bytes::complete::{tag, take_till, take_while, take_while1};
 use nom::character::complete::{anychar, char, digit0};
 use nom::combinator::{map, not, opt, recognize, verify};
+use nom::error::{Error, ErrorKind};
 use nom::multi::{many0, many0_count, many1, many1_count};
 use nom::sequence::{delimited, preceded};
 use nom::{IResult, Parser};
 
 use super::line::{is_blank, physical_line};
 use super::word::escaped;
+use crate::dockerfile::shell;
 
 /// What a marker such as `3<<-"EOF"` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,20 +67,28 @@ pub(super) fn markers(line: &str) -> Vec<Marker<'_>> {
     words.into_iter().filter_map(whole_marker).collect()
 }
 
-/// Returns the marker that `word` is.
-fn whole_marker(word: &str) -> Option<Marker<'_>> {
+/// Returns the marker that `word` is. One whose name is empty opens nothing.
+pub(super) fn whole_marker(word: &str) -> Option<Marker<'_>> {
     let (rest, marker) = heredoc_marker(word).ok()?;
-    rest.is_empty().then_some(marker)
+    (rest.is_empty() && !marker.name.is_empty()).then_some(marker)
 }
 
 /// Accepts a word as a shell splits a line; blanks after `<<` belong to it.
 pub(super) fn shell_word(input: &str) -> IResult<&str, &str> {
     let arrows = recognize((tag("<<"), opt(char('-')), take_while(is_blank)));
-    let variable = recognize((tag("${"), take_till(|c| c == '}'), char('}')));
-    // Without its end, no shell could split the line; and looking for it again from every other `${` would take long.
+    // One that is malformed leaves the line unsplit.
     let plain = recognize((not(tag("${")), verify(anychar, |&c| is_plain(c) || c == '<')));
-    let part = alt((arrows, variable, closed_single, closed_double, escaped('\\'), plain));
+    let part = alt((arrows, substitution, closed_single, closed_double, escaped('\\'), plain));
     recognize(many1_count(part)).parse(input)
+}
+
+/// Accepts `${…}` as word expansion reads it.
+pub(super) fn substitution(input: &str) -> IResult<&str, &str> {
+    let (_, _) = tag("${").parse(input)?;
+    match shell::behind_substitution(input) {
+        Some(rest) => Ok((rest, &input[..input.len() - rest.len()])),
+        None => Err(nom::Err::Error(Error::new(input, ErrorKind::Verify))),
+    }
 }
 
 /// Accepts `'…'` with its end.
@@ -88,7 +98,8 @@ pub(super) fn closed_single(input: &str) -> IResult<&str, &str> {
 
 /// Accepts `"…"` with its end.
 pub(super) fn closed_double(input: &str) -> IResult<&str, &str> {
-    let inside = alt((escaped('\\'), take_while1(|c| c != '"' && c != '\\')));
+    let dollar = recognize((not(tag("${")), char('$')));
+    let inside = alt((escaped('\\'), substitution, dollar, take_while1(|c| !matches!(c, '"' | '\\' | '$'))));
     recognize(delimited(char('"'), many0_count(inside), char('"'))).parse(input)
 }
 
@@ -126,7 +137,7 @@ pub(super) fn heredoc_body<'a>(name: &str, chomp: bool) -> impl Fn(&'a str) -> I
 pub(super) fn near_end<'a>(input: &'a str, name: &str) -> Option<(&'a str, &'a str)> {
     let mut rest = input;
     while let Ok((after, line)) = physical_line(rest) {
-        if !name.is_empty() && line.trim() == name {
+        if line.trim() == name {
             return Some((after, line));
         }
         rest = after;
@@ -149,7 +160,11 @@ mod tests {
             ("RUN cat <<-'A B' 3<< \"C\" > x", &[("A B", true, true), ("C", false, true)]),
             ("COPY <<a.txt <<b.txt /", &[("a.txt", false, false), ("b.txt", false, false)]),
             ("RUN <<E\\F", &[("EF", false, true)]),
-            ("RUN <<\"\"", &[("", false, true)]),
+            ("RUN <<\"\"", &[]),
+            ("RUN echo ${f%.x} \"${g:-\"}\"}\" <<EOF", &[("EOF", false, false)]),
+            ("RUN echo ${a:-${b} c} <<EOF", &[("EOF", false, false)]),
+            ("RUN echo ${#a} <<EOF", &[]),
+            ("RUN echo \"${a[0]}\" <<EOF", &[]),
             ("RUN echo \"<<X\" '<<Y' cat<<Z <<<W $((1<<2)) ${a:-<<V b}", &[]),
             ("RUN echo don't <<EOF", &[]),
             ("RUN echo ${a <<EOF", &[]),

@@ -40,10 +40,6 @@ impl<'s> Reader<'s> {
     }
 
     fn read(mut self) -> Parsed {
-        if let Some(at) = self.source.find('\0') {
-            self.diagnostics.push(nul_byte(at));
-            return Parsed { ast: self.ast, diagnostics: self.diagnostics };
-        }
         self.measure_lines();
         self.read_directives();
         while !self.rest.is_empty() && self.diagnostics.len() < MOST_FINDINGS {
@@ -65,15 +61,17 @@ impl<'s> Reader<'s> {
         Span::new(start, start + part.len())
     }
 
+    /// Finds lines that no buffer of other builders holds. A carriage return counts, a line feed does not.
     fn measure_lines(&mut self) {
         let mut rest = self.rest;
         while let Ok((after, line)) = physical_line(rest) {
-            if line.len() > LONGEST_LINE_BYTES && self.diagnostics.len() < MOST_FINDINGS {
+            let read = rest[..rest.len() - after.len()].trim_end_matches('\n');
+            if read.len() > LONGEST_LINE_BYTES && self.diagnostics.len() < MOST_FINDINGS {
                 let start = self.offset(line);
                 let message = format!("line is longer than {LONGEST_LINE_BYTES} bytes");
                 self.diagnostics.push(
                     Diagnostic::error("line-too-long", message, Span::new(start, start))
-                        .with_label(format!("has {} bytes", line.len()))
+                        .with_label(format!("has {} bytes", read.len()))
                         .with_help("break it with continuations, or move the data into a file"),
                 );
             }
@@ -141,6 +139,11 @@ impl<'s> Reader<'s> {
         if text.as_str().is_empty() {
             return;
         }
+        if let Some(at) = text.as_str().find('\0') {
+            self.diagnostics.push(nul_byte(text.span_of(at..at + 1)));
+            self.rest = "";
+            return;
+        }
         let mut instruction = instruction::instruction(&text, self.ast.escape, &mut self.diagnostics);
         if let Some(&blank) = logical.blank_lines.first() {
             self.diagnostics.push(empty_continuation(blank, &instruction));
@@ -161,6 +164,12 @@ impl<'s> Reader<'s> {
             let span = text.span_of(start..start + marker.text.len());
             match heredoc_body(&marker.name, marker.chomp)(self.rest) {
                 Ok((after, body)) => {
+                    // A file can hold one; the argument of a process cannot.
+                    if !is_file(instruction)
+                        && let Some(at) = body.find('\0')
+                    {
+                        self.diagnostics.push(nul_byte(self.span(&body[at..=at])));
+                    }
                     let heredoc = heredoc_of(&marker, span, Spanned::new(body.to_owned(), self.span(body)));
                     self.rest = after;
                     instruction.heredocs.push(heredoc);
@@ -244,9 +253,13 @@ fn trimmed(text: &Text) -> Text {
     text.slice(start..whole.trim_end().len().max(start))
 }
 
-fn nul_byte(at: usize) -> Diagnostic {
-    Diagnostic::error("nul-byte", "the text holds a NUL byte", Span::new(at, at + 1))
-        .with_label("is this a Dockerfile?")
+/// Returns whether heredocs of `instruction` become files.
+fn is_file(instruction: &Instruction) -> bool {
+    matches!(instruction.keyword, Some(Keyword::Copy | Keyword::Add))
+}
+
+fn nul_byte(at: Span) -> Diagnostic {
+    Diagnostic::error("nul-byte", "the text holds a NUL byte", at).with_label("is this a Dockerfile?")
 }
 
 fn invalid_escape(value: &Spanned<String>) -> Diagnostic {

@@ -71,6 +71,7 @@ pub const RULES: &[(&str, Accepts)] = &[
     ("heredoc-delimiter", |text| whole(heredoc::heredoc_delimiter, text)),
     ("heredoc-body", |text| whole(heredoc::heredoc_body("EOF", false), text)),
     ("shell-word", |text| whole(heredoc::shell_word, text)),
+    ("substitution", |text| whole(heredoc::substitution, text)),
     ("closed-single", |text| whole(heredoc::closed_single, text)),
     ("closed-double", |text| whole(heredoc::closed_double, text)),
 ];

@@ -4,7 +4,7 @@ use nom::Parser;
 use nom::bytes::complete::take_till;
 use nom::combinator::opt;
 
-use super::heredoc::{self, Marker};
+use super::heredoc;
 use super::json::{self, Form};
 use super::line::is_blank;
 use super::word::{assignment, bare_word, bare_words, word_blanks, words};
@@ -21,7 +21,7 @@ pub(super) fn arguments(line: Line<'_>, keyword: Keyword, rest: &str, problems: 
         Keyword::Arg => declarations(line, rest),
         Keyword::From => from_words(line, rest),
         Keyword::Expose => word_list(line, rest),
-        Keyword::Add | Keyword::Copy => json_or_paths(line, keyword, rest),
+        Keyword::Add | Keyword::Copy => json_or_paths(line, keyword, rest, problems),
         Keyword::Volume => json_or_words(line, rest),
         Keyword::Run | Keyword::Cmd | Keyword::Entrypoint => json_or_text(line, rest),
         Keyword::Shell => json_only(line, rest),
@@ -129,8 +129,8 @@ fn json_or_words(line: Line<'_>, rest: &str) -> Shaped {
     }
 }
 
-/// Reads the sources and the destination of COPY and ADD, where a heredoc marker is one word.
-fn json_or_paths(line: Line<'_>, keyword: Keyword, rest: &str) -> Shaped {
+/// Reads the sources and the destination of COPY and ADD: a JSON array, or words between blanks.
+fn json_or_paths(line: Line<'_>, keyword: Keyword, rest: &str, problems: &mut Vec<Diagnostic>) -> Shaped {
     let json = json_form(line, rest)?;
     let (arguments, paths) = match json {
         Some(Arguments::Json(strings)) => {
@@ -138,7 +138,8 @@ fn json_or_paths(line: Line<'_>, keyword: Keyword, rest: &str) -> Shaped {
             (Arguments::Json(strings.clone()), (strings.value.len(), last))
         }
         _ => {
-            let words: Vec<_> = paths(line, rest).into_iter().map(|word| line.spanned(word)).collect();
+            problems.extend(split_marker(line, rest));
+            let words: Vec<_> = all(bare_words, rest).into_iter().map(|word| line.spanned(word)).collect();
             let summary = (words.len(), words.last().map(|word| word.span));
             (Arguments::Words(words), summary)
         }
@@ -159,24 +160,18 @@ fn json_or_paths(line: Line<'_>, keyword: Keyword, rest: &str) -> Shaped {
     }
 }
 
-fn paths<'a>(line: Line<'a>, rest: &'a str) -> Vec<&'a str> {
-    let mut markers = heredoc::markers(line.text.as_str()).into_iter().map(|marker: Marker<'_>| marker.text).peekable();
-    let mut paths = Vec::new();
-    let mut input = rest;
-    loop {
-        input = input.trim_start_matches(is_blank);
-        let start = line.range(input).start;
-        while markers.next_if(|marker| line.range(marker).start < start).is_some() {}
-        if let Some(marker) = markers.next_if(|marker| line.range(marker).start == start) {
-            paths.push(&input[..marker.len()]);
-            input = &input[marker.len()..];
-        } else if let Ok((after, word)) = bare_word(input) {
-            paths.push(word);
-            input = after;
-        } else {
-            return paths;
-        }
-    }
+/// Returns the warning for a marker that holds blanks. It opens a heredoc, but the words of COPY and ADD end at blanks,
+/// so that the file it was meant to be is looked for in the context.
+fn split_marker(line: Line<'_>, rest: &str) -> Option<Diagnostic> {
+    let start = line.range(rest).start;
+    let markers = heredoc::markers(line.text.as_str()).into_iter().map(|marker| marker.text);
+    let split = markers.filter(|text| line.range(text).start >= start).find(|text| text.contains(is_blank))?;
+    let whole: String = split.split(is_blank).collect();
+    Some(
+        Diagnostic::warning("heredoc-with-blanks", "a heredoc's marker ends at the blank", line.span(split))
+            .with_label("these are several words, each a path")
+            .with_help(format!("write `{whole}`")),
+    )
 }
 
 /// Reads a JSON array, or the text as it is.

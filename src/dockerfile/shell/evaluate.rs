@@ -1,5 +1,5 @@
 use super::glob::Glob;
-use super::grammar::{Condition, Count, End, Flaw, Modifier, Nothing, Part, Pattern, Variable};
+use super::grammar::{Condition, Count, End, Extent, Flaw, Modifier, Nothing, Part, Pattern, Variable};
 use super::{Cause, Use};
 
 /// Longest expansion. An argument of a process cannot exceed 128 KiB; this leaves room for files written by heredocs,
@@ -65,16 +65,22 @@ impl<'a> Evaluation<'a> {
                 let value = self.value(variable);
                 return conditional(variable, *condition, *nothing, word, value);
             }
-            Modifier::Remove(end, extent, pattern) => {
-                let glob = self.glob(pattern)?;
+            Modifier::Remove(end, pattern) => {
+                let text = self.text(&pattern.parts)?;
+                let sign = if *end == End::Start { '#' } else { '%' };
+                let (extent, text) = match text.strip_prefix(sign) {
+                    Some(rest) => (Extent::Longest, rest),
+                    None => (Extent::Shortest, &*text),
+                };
+                let glob = glob(text, pattern)?;
                 let value = self.value(variable).unwrap_or_default();
                 match end {
-                    End::Start => glob.without_prefix(&value, *extent),
-                    End::End => glob.without_suffix(&value, *extent),
+                    End::Start => glob.without_prefix(&value, extent),
+                    End::End => glob.without_suffix(&value, extent),
                 }
             }
             Modifier::Replace(count, pattern, word) => {
-                let glob = self.glob(pattern)?;
+                let glob = glob(&self.text(&pattern.parts)?, pattern)?;
                 let word = self.text(word)?;
                 let value = self.value(variable).unwrap_or_default();
                 let most = if *count == Count::All { usize::MAX } else { 1 };
@@ -95,14 +101,14 @@ impl<'a> Evaluation<'a> {
         });
         value
     }
+}
 
-    fn glob(&mut self, pattern: &Pattern<'_>) -> Result<Glob, Flaw> {
-        let text = self.text(&pattern.parts)?;
-        Glob::parse(&text).map_err(|escaped| Flaw {
-            cause: Cause::Pattern { pattern: text, escaped: escaped.map(String::from).unwrap_or_default() },
-            range: pattern.range.clone(),
-        })
-    }
+/// Reads what `pattern` has become.
+fn glob(text: &str, pattern: &Pattern<'_>) -> Result<Glob, Flaw> {
+    Glob::parse(text).map_err(|escaped| Flaw {
+        cause: Cause::Pattern { pattern: text.to_owned(), escaped: escaped.map(String::from).unwrap_or_default() },
+        range: pattern.range.clone(),
+    })
 }
 
 fn conditional(

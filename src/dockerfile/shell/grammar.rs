@@ -21,7 +21,7 @@ const SPECIAL: [char; 7] = ['@', '*', '#', '?', '-', '$', '!'];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Part<'a> {
     Plain(&'a str),
-    /// What an escape protects; in patterns with the escape.
+    /// What an escape protects; with the escape where those are kept.
     Escaped(String),
     Quoted(Vec<Part<'a>>),
     Variable(Variable<'a>),
@@ -40,9 +40,9 @@ pub(super) enum Modifier<'a> {
     None,
     /// `-`, `+` and `?`: what the word is for, and whether an empty value counts as none.
     Conditional(Condition, Nothing, Vec<Part<'a>>),
-    /// `#` and `%`.
-    Remove(End, Extent, Pattern<'a>),
-    /// `/` and `//`.
+    /// `#` and `%`. A pattern that begins with the same sign takes the longest match.
+    Remove(End, Pattern<'a>),
+    /// `/` and `//`. The text keeps its escapes as the pattern does.
     Replace(Count, Pattern<'a>, Vec<Part<'a>>),
 }
 
@@ -120,8 +120,8 @@ pub(super) struct Lexis<'a> {
     whole: &'a str,
     escape: char,
     quotes: bool,
-    /// Patterns keep their escapes.
-    pattern: bool,
+    /// Patterns, and what takes their place, keep their escapes.
+    keeps_escapes: bool,
     /// The character that ends the text.
     stop: Option<char>,
     depth: u32,
@@ -130,7 +130,7 @@ pub(super) struct Lexis<'a> {
 impl<'a> Lexis<'a> {
     /// A word of an instruction.
     pub(super) fn word(whole: &'a str, escape: char) -> Lexis<'a> {
-        Lexis { whole, escape, quotes: true, pattern: false, stop: None, depth: 0 }
+        Lexis { whole, escape, quotes: true, keeps_escapes: false, stop: None, depth: 0 }
     }
 
     /// The text of a file.
@@ -139,11 +139,11 @@ impl<'a> Lexis<'a> {
     }
 
     pub(super) fn until(self, stop: char) -> Lexis<'a> {
-        Lexis { stop: Some(stop), pattern: false, ..self }
+        Lexis { stop: Some(stop), keeps_escapes: false, ..self }
     }
 
     pub(super) fn pattern_until(self, stop: char) -> Lexis<'a> {
-        Lexis { stop: Some(stop), pattern: true, ..self }
+        Lexis { stop: Some(stop), keeps_escapes: true, ..self }
     }
 
     fn offset(self, rest: &str) -> usize {
@@ -200,7 +200,10 @@ pub(super) fn plain<'a>(lexis: Lexis<'a>, input: &'a str) -> IResult<&'a str, &'
 /// Accepts an escape and what it protects; at the end of the text it protects nothing and vanishes.
 pub(super) fn escaped<'a>(lexis: Lexis<'a>, input: &'a str) -> IResult<&'a str, Part<'a>, Refusal> {
     let protected = preceded(char(lexis.escape), opt(anychar));
-    let keep = |character: char| if lexis.pattern { format!("\\{character}") } else { character.to_string() };
+    let keep = |character: char| match lexis.keeps_escapes {
+        true => [lexis.escape, character].iter().collect(),
+        false => character.to_string(),
+    };
     map(protected, |character| Part::Escaped(character.map_or_else(String::new, keep))).parse(input)
 }
 
@@ -231,16 +234,11 @@ pub(super) fn double_quoted<'a>(lexis: Lexis<'a>, input: &'a str) -> IResult<&'a
 /// Accepts an escape between double quotes and what follows it. It protects few characters; before others both stay.
 pub(super) fn quoted_escape<'a>(lexis: Lexis<'a>, input: &'a str) -> IResult<&'a str, Part<'a>, Refusal> {
     let (rest, follower) = preceded(char(lexis.escape), opt(anychar)).parse(input)?;
-    let text = match follower {
-        Some(quoted @ ('"' | '$')) => quoted.to_string(),
-        Some(escape) if escape == lexis.escape && !lexis.pattern => escape.to_string(),
-        Some(escape) if escape == lexis.escape => format!("\\{escape}"),
-        Some(other) if lexis.pattern => format!("\\{}{other}", lexis.escape),
-        Some(other) => format!("{}{other}", lexis.escape),
-        None if lexis.pattern => format!("\\{}", lexis.escape),
-        None => String::new(),
-    };
-    Ok((rest, Part::Escaped(text)))
+    let kept = lexis.keeps_escapes.then_some(lexis.escape);
+    let protected = follower.is_some_and(|follower| matches!(follower, '"' | '$') || follower == lexis.escape);
+    let literal = (!protected && follower.is_some()).then_some(lexis.escape);
+    // Where escapes are kept, one that protects nothing is there twice, so that a pattern reads it as itself.
+    Ok((rest, Part::Escaped(kept.into_iter().chain(literal).chain(follower).collect())))
 }
 
 /// Accepts the quote that begins something, where quotes do.
@@ -279,10 +277,8 @@ pub(super) fn substitution<'a>(lexis: Lexis<'a>, input: &'a str) -> IResult<&'a 
         Some('{' | '}' | ':') => return lexis.flaw(Cause::BadSubstitution, input, &inside[1..]),
         Some(_) => {}
     }
-    let Ok((after, name)) = name(inside) else {
-        let width = inside.chars().next().map_or(0, char::len_utf8);
-        return lexis.flaw(Cause::BadSubstitution, input, &inside[width..]);
-    };
+    // Before a modifier no name is as good as one that has no value.
+    let (after, name) = name(inside).unwrap_or((inside, ""));
     let (rest, modifier) = opt(|input| modifier(lexis, input)).parse(after)?;
     match (modifier, rest.chars().next()) {
         (modifier, Some('}')) => {
@@ -298,14 +294,13 @@ pub(super) fn substitution<'a>(lexis: Lexis<'a>, input: &'a str) -> IResult<&'a 
 fn unknown_modifier<'a, T>(lexis: Lexis<'a>, construct: &'a str, rest: &'a str) -> Result<T, nom::Err<Refusal>> {
     let mut characters = rest.chars();
     let colon = characters.next() == Some(':');
-    let after = if colon && characters.next().is_none() { None } else { Some(characters.as_str()) };
-    match after {
-        Some(after) => {
-            let modifier = rest[..rest.len() - after.len()].to_owned();
-            lexis.flaw(Cause::Modifier(modifier), rest, after)
-        }
-        None => lexis.flaw(Cause::MissingBrace, construct, ""),
+    let second = if colon { characters.next() } else { None };
+    let after = characters.as_str();
+    // Behind a colon the text up to the brace is read first, and what is wrong with it counts more.
+    if colon && !matches!(second, Some('#' | '%')) && !word(lexis.until('}'), after)?.0.starts_with('}') {
+        return lexis.flaw(Cause::MissingBrace, construct, "");
     }
+    lexis.flaw(Cause::Modifier(rest[..rest.len() - after.len()].to_owned()), rest, after)
 }
 
 /// Accepts what stands behind the name in `${name…}`.
@@ -329,16 +324,11 @@ pub(super) fn conditional<'a>(lexis: Lexis<'a>, input: &'a str) -> IResult<&'a s
     .parse(input)
 }
 
-/// Accepts `#pattern`, `##pattern`, `%pattern` and `%%pattern`.
+/// Accepts `#pattern` and `%pattern`.
 pub(super) fn removal<'a>(lexis: Lexis<'a>, input: &'a str) -> IResult<&'a str, Modifier<'a>, Refusal> {
-    let (input, (end, extent)) = alt((
-        value((End::Start, Extent::Longest), tag("##")),
-        value((End::Start, Extent::Shortest), tag("#")),
-        value((End::End, Extent::Longest), tag("%%")),
-        value((End::End, Extent::Shortest), tag("%")),
-    ))
-    .parse(input)?;
-    map(|input| pattern(lexis.pattern_until('}'), input), |pattern| Modifier::Remove(end, extent, pattern)).parse(input)
+    let end = alt((value(End::Start, char('#')), value(End::End, char('%'))));
+    let removed = |input| pattern(lexis.pattern_until('}'), input);
+    map((end, removed), |(end, pattern)| Modifier::Remove(end, pattern)).parse(input)
 }
 
 /// Accepts `/pattern/word` and `//pattern/word`.
@@ -347,8 +337,10 @@ pub(super) fn replacement<'a>(lexis: Lexis<'a>, input: &'a str) -> IResult<&'a s
     let sought = |input| pattern(lexis.pattern_until('/'), input);
     let (rest, (count, sought)) = (count, sought).parse(input)?;
     match rest.strip_prefix('/') {
-        Some(rest) => map(|input| word(lexis.until('}'), input), |word| Modifier::Replace(count, sought.clone(), word))
-            .parse(rest),
+        Some(rest) => {
+            let (rest, by) = word(lexis.pattern_until('}'), rest)?;
+            Ok((rest, Modifier::Replace(count, sought, by)))
+        }
         None => lexis.flaw(Cause::MissingSlash, input, rest),
     }
 }

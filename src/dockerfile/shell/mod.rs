@@ -137,6 +137,11 @@ pub fn expand_to_words(
     Ok((words, evaluation.uses))
 }
 
+/// Returns what follows the `${…}` that `text` begins with; nothing where that is malformed. Escapes are backslashes.
+pub(super) fn behind_substitution(text: &str) -> Option<&str> {
+    grammar::substitution(Lexis::word(text, '\\'), text).ok().map(|(rest, _)| rest)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -184,6 +189,14 @@ mod tests {
         ] {
             assert_eq!(text(word), expected, "{word}");
         }
+    }
+
+    #[test]
+    fn patterns_know_the_backslash_alone() {
+        // Under another escape character the pattern holds that character, and the star keeps its meaning.
+        assert_eq!(expand("${star#a`*}", '`', &variables).unwrap().text, "a*b");
+        assert_eq!(expand("${path/`/l/-}", '`', &variables).unwrap().text, "/usr/local/lib/liba.so.1");
+        assert_eq!(expand("${path#/\\u}", '`', &variables).unwrap_err().range, 7..10);
     }
 
     #[test]
@@ -241,7 +254,15 @@ mod tests {
             ("${star#a\\*}", "b"),
             ("${dots#$pattern}", "y.z"),
             ("${dots##$pattern}", "z"),
-            ("${dots//./\\}}", "x}y}z"),
+            ("${dots//./\\}}", "x\\}y\\}z"),
+            ("${dots//./\\-}", "x\\-y\\-z"),
+            ("${path#\"#*/\"}", "liba.so.1"),
+            ("${path#\"#\"*l}", "iba.so.1"),
+            ("${path%%%x}", "/usr/local/lib/liba.so.1"),
+            ("${x/\"\\v\"/}", "value"),
+            ("${-x}", "!minus has no modifier x"),
+            ("${+x}", ""),
+            ("${/a/b}", ""),
             ("${dots//./$x}", "xvalueyvaluez"),
             ("${dots//.}", "!missing"),
             ("${empty//*/x}", "x"),
@@ -271,6 +292,10 @@ mod tests {
             ("a${x:z}", "unsupported modifier (:z) in substitution", 4..6),
             ("a${x:#v}", "unsupported modifier (:#) in substitution", 4..6),
             ("a${x!v}", "unsupported modifier (!) in substitution", 4..5),
+            ("a${.x}", "unsupported modifier (.) in substitution", 3..4),
+            ("a${x:zb", "syntax error: missing '}'", 1..7),
+            ("a${x:z'b}", "unexpected end of statement while looking for matching single-quote", 6..9),
+            ("a${x#\"\\\"\"}", "invalid pattern (\\\") in substitution: invalid escape '\\\"'", 5..9),
             ("a${x/v}", "syntax error: missing '/' in ${}", 4..7),
             ("a${x#\\v}", "invalid pattern (\\v) in substitution: invalid escape '\\v'", 5..7),
             ("a${unset:?no $x}b", "unset: no value", 1..16),
