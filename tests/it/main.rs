@@ -25,6 +25,7 @@ mod push_pull;
 mod registry_faults;
 mod reproducible;
 mod rootless;
+mod rules;
 mod run;
 mod snapshots;
 mod store;
