@@ -17,6 +17,7 @@
 //! | | [`context`] → `layer` | Build context: ignore rules, sorted walk, content digests. |
 //! | | [`image`] → `layer`, `store` | An image as a value: assemble, validate, archives. |
 //! | | [`registry`] → `store` | Distribution client: references in, blobs out; credentials. |
+//! | | [`remote`] → `store` | What is downloaded over HTTP and checked out of git repositories. |
 //! | | [`store`] | Content-addressed blobs on disk, tags and indexes in SQLite. |
 //! | 1 languages | [`dockerfile`] | Dockerfile text to ast to instructions; word expansion. Pure. |
 //! | | [`graph`] | Ops, the graph and their digests. The target for every front end. |
@@ -47,6 +48,7 @@ pub mod layer;
 pub mod net;
 pub mod oci;
 pub mod registry;
+pub mod remote;
 pub mod runtime;
 pub mod snapshot;
 pub mod solve;

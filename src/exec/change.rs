@@ -28,7 +28,7 @@ impl Executor {
         let base = base(work, op);
         let trees = self.trees(work, op)?;
         let selection = file::select(op, &sources(work, &trees))?;
-        let recipe = recipe(&Op::File(without_places(op)), base.chain_id()?, self.reads(&selection));
+        let recipe = recipe(&Op::File(without_places(op)), base.chain_id()?, self.reads(work, &selection));
         Ok(match self.look_up(work, &base, &recipe)? {
             Some(output) => Lookup::Hit(output),
             None => Lookup::Miss(Ticket::Change(Box::new(Change { selection, recipe }))),
@@ -36,15 +36,17 @@ impl Executor {
     }
 
     /// Returns what a change depends on besides its op and base.
-    fn reads(&self, selection: &Selection) -> Value {
-        match self.setting.epoch {
+    fn reads(&self, work: &Work<'_, Output>, selection: &Selection) -> Value {
+        let files = match self.setting.epoch {
             // Neither their times nor their modes are those of the same files elsewhere.
             Some(epoch) if self.setting.is_normalized => {
                 json!({ "files": selection.recipe(), "epoch": epoch.as_second(), "normalized": true })
             }
             Some(epoch) => json!({ "files": selection.recipe(), "epoch": epoch.as_second() }),
             None => selection.recipe(),
-        }
+        };
+        let remotes: Vec<&Value> = work.inputs.iter().filter_map(Output::identity).collect();
+        if remotes.is_empty() { files } else { json!({ "reads": files, "remotes": remotes }) }
     }
 
     /// Writes a change as a layer.
@@ -121,6 +123,7 @@ fn base(work: &Work<'_, Output>, op: &graph::File) -> Stack {
 fn sources<'a>(work: &'a Work<'_, Output>, trees: &'a [Option<Files<'a>>]) -> Vec<Option<Source<'a>>> {
     let source = |(input, tree): (&'a Output, &'a Option<Files<'a>>)| match (input, tree) {
         (Output::Local(context), _) => Some(Source::Context(context)),
+        (Output::Remote(remote), _) => Some(Source::Context(&remote.context)),
         (_, Some(files)) => Some(Source::Stack(file::Stack { view: &files.view, content: &*files.content })),
         _ => None,
     };

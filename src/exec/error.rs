@@ -5,7 +5,7 @@ use super::{AgentError, SecretError, file};
 use crate::oci::{DiffId, EncodedError};
 use crate::runtime::{self, ExitStatus};
 use crate::sys::Cancelled;
-use crate::{fs, layer, registry, snapshot, store};
+use crate::{fs, layer, registry, remote, snapshot, store};
 
 /// Why an op has no result.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +55,9 @@ pub enum Error {
     /// A layer could not be read or written.
     #[error(transparent)]
     Layer(#[from] layer::Error),
+    /// A file or a repository could not be fetched.
+    #[error(transparent)]
+    Remote(#[from] remote::Error),
     /// A layer could not be fetched.
     #[error(transparent)]
     Registry(#[from] registry::Error),
@@ -93,6 +96,7 @@ impl Error {
             Error::File(error) => {
                 !matches!(error, F::Cancelled(_) | F::Context(_) | F::Content { .. } | F::Scratch(_) | F::Layer(_))
             }
+            Error::Remote(error) => !error.is_local(),
             _ => false,
         }
     }
@@ -117,6 +121,7 @@ impl Error {
             | Error::File(file::Error::Cancelled(_)) => true,
             Error::Store(error) => matches!(error, store::Error::Cancelled(_)),
             Error::Registry(error) => error.is_cancellation(),
+            Error::Remote(error) => error.is_cancellation(),
             Error::Behind(error) => error.is_cancellation(),
             _ => false,
         }

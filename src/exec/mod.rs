@@ -3,6 +3,7 @@
 //! ```text
 //!  Source(image)  ─▶ Stack of layers that may still be in a registry
 //!  Source(local)  ─▶ Context
+//!  Source(http, git)  ─▶ a directory of the store ─▶ Context
 //!  Run            ─▶ snapshot::prepare ─▶ runtime::run ─▶ tree ┄┄ behind the build ┄▶ layer, cache
 //!  File           ─▶ file::select ─▶ file::write ─▶ layer, cache
 //! ```
@@ -15,6 +16,7 @@ mod agent;
 mod behind;
 mod change;
 mod error;
+mod fetch;
 pub mod file;
 mod library;
 mod mounts;
@@ -35,6 +37,7 @@ use jiff::Timestamp;
 
 pub use agent::{AgentError, AgentSource, Agents};
 pub use error::Error;
+pub use fetch::Remote;
 pub use library::{Asker, Library};
 pub use secret::{SecretError, SecretSource, Secrets};
 pub use stack::{Layer, Stack};
@@ -42,6 +45,7 @@ pub use stack::{Layer, Stack};
 use crate::cache::Cache;
 use crate::context::Context;
 use crate::graph::{self, NodeId, Op};
+use crate::remote::Remotes;
 use crate::runtime::Native;
 use crate::solve::{Execute, Lookup, Work};
 use crate::store::BuildId;
@@ -57,6 +61,8 @@ pub enum Output {
     Tree(Tree),
     /// A directory on this machine.
     Local(Arc<Context>),
+    /// Files from elsewhere.
+    Remote(Arc<Remote>),
 }
 
 /// A file tree as layers.
@@ -94,6 +100,7 @@ pub struct Setting {
 pub struct Executor {
     library: Arc<Library>,
     cache: Cache,
+    remotes: Remotes,
     runtime: Native,
     setting: Setting,
     behind: Behind,
@@ -102,8 +109,8 @@ pub struct Executor {
 impl Executor {
     /// Returns an executor over `library`.
     pub fn new(library: Arc<Library>, setting: Setting) -> Executor {
-        let cache = Cache::new(library.store());
-        Executor { library, cache, runtime: Native::default(), setting, behind: Behind::default() }
+        let (cache, remotes) = (Cache::new(library.store()), Remotes::new(library.store()));
+        Executor { library, cache, remotes, runtime: Native::default(), setting, behind: Behind::default() }
     }
 
     /// Waits until everything begun behind the build has ended, well or not. What failed is told by who needs it.
@@ -121,6 +128,8 @@ impl Execute for Executor {
         match &work.node.op {
             Op::Source(graph::Source::Image(image)) => self.image(image).map(Lookup::Hit),
             Op::Source(graph::Source::Local(local)) => self.local(local).map(Lookup::Hit),
+            Op::Source(graph::Source::Http(http)) => self.look_up_http(work, http),
+            Op::Source(graph::Source::Git(git)) => self.look_up_git(work, git),
             Op::Merge(_) => merge(&work.inputs).map(Lookup::Hit),
             Op::Run(run) => self.look_up_run(work, run),
             Op::File(file) => self.look_up_change(work, file),
@@ -131,7 +140,9 @@ impl Execute for Executor {
         match (&work.node.op, ticket) {
             (Op::Run(run), Ticket::Run(process)) => self.run(work, run, process),
             (Op::File(file), Ticket::Change(change)) => self.change(work, file, *change),
-            _ => unreachable!("a look-up leaves a ticket of its own op, and sources and merges always hit"),
+            (Op::Source(graph::Source::Http(http)), Ticket::Download) => self.download(work, http),
+            (Op::Source(graph::Source::Git(git)), Ticket::CheckOut(commit)) => self.check_out(work, git, &commit),
+            _ => unreachable!("a look-up leaves a ticket of its own op, and other sources and merges always hit"),
         }
     }
 }
@@ -145,7 +156,7 @@ fn now() -> Timestamp {
 fn merge(inputs: &[Output]) -> Result<Output, Error> {
     let stack = |output: &Output| match output {
         Output::Tree(tree) => tree.stack.clone(),
-        Output::Local(_) => unreachable!("front ends merge trees"),
+        Output::Local(_) | Output::Remote(_) => unreachable!("front ends merge trees"),
     };
     let mut inputs = inputs.iter().map(stack);
     let base = inputs.next().unwrap_or_default();
@@ -164,7 +175,15 @@ impl Output {
     pub fn stack(&self) -> &Stack {
         match self {
             Output::Tree(tree) => &tree.stack,
-            Output::Local(_) => unreachable!("a context is no tree"),
+            Output::Local(_) | Output::Remote(_) => unreachable!("a context is no tree"),
+        }
+    }
+
+    /// Returns what a result that reads it depends on, beside what is read.
+    fn identity(&self) -> Option<&serde_json::Value> {
+        match self {
+            Output::Remote(remote) => Some(&remote.identity),
+            Output::Tree(_) | Output::Local(_) => None,
         }
     }
 
@@ -172,7 +191,7 @@ impl Output {
     pub fn created(&self) -> Option<Timestamp> {
         match self {
             Output::Tree(tree) => tree.created,
-            Output::Local(_) => None,
+            Output::Local(_) | Output::Remote(_) => None,
         }
     }
 }

@@ -5,6 +5,7 @@ use super::run::Process;
 use crate::cache::Recipe;
 use crate::graph::Op;
 use crate::oci::ChainId;
+use crate::remote::Commit;
 
 /// What a look-up that found nothing leaves for the execution.
 pub enum Ticket {
@@ -12,6 +13,10 @@ pub enum Ticket {
     Run(Process),
     /// What a change will read and write, and its key.
     Change(Box<Change>),
+    /// A file has to be fetched.
+    Download,
+    /// This commit has to be.
+    CheckOut(Commit),
 }
 
 /// Version of all recipes. Raising it forgets every cached result: do so when an executed op means something else.

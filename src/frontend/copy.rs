@@ -1,4 +1,5 @@
 use super::expand::Expander;
+use super::remote::{Flags, Remote};
 use super::{Problems, all};
 use crate::context::{BadPattern, Ignore};
 use crate::diagnostic::{Diagnostic, Span, Spanned};
@@ -8,11 +9,15 @@ use crate::graph::{Add, CopyOptions, CopySource, FileAction, Input, Mode, Owner}
 /// A COPY or ADD with its words expanded.
 pub(super) struct Copying {
     sources: Vec<String>,
+    /// What each source is that is no path, with its place in the text.
+    remotes: Vec<Option<(Remote, Span)>>,
     inline: Vec<(String, String)>,
     destination: String,
     chown: Option<String>,
     chmod: Option<(String, Mode)>,
     add: Add,
+    /// What happens to archives that are fetched.
+    add_remote: Add,
     name: &'static str,
     parents: bool,
     exclude: Vec<String>,
@@ -26,10 +31,7 @@ impl Copying {
         copying.parents = copy.parents;
         for (source, word) in copying.sources.iter().zip(&copy.sources) {
             if let Some(kind) = Remote::of(source) {
-                let what = match kind {
-                    Remote::Url => "a URL",
-                    Remote::Git => "a git ref",
-                };
+                let what = if matches!(kind, Ok(Remote::Http(_))) { "a URL" } else { "a git ref" };
                 let message = format!("source can't be {what} for COPY");
                 let problem = Diagnostic::error("remote-source", message, word.span);
                 return Err(problem.with_label("not a path in the context").with_help("ADD fetches files").into());
@@ -41,14 +43,16 @@ impl Copying {
     pub(super) fn add(add: &instruction::Add, expander: Expander<'_>) -> Result<Copying, Problems> {
         let parts = Parts { sources: &add.sources, inline: &add.inline, destination: &add.destination };
         let archives = if add.unpack == Some(false) { Add::Copy } else { Add::Unpack };
-        let copying = Copying::new("ADD", &parts, &add.flags, archives, expander)?;
-        let remote = |(source, word): (&String, &Word)| Remote::of(source).map(|_| word.span);
-        if let Some(span) = copying.sources.iter().zip(&add.sources).find_map(remote) {
-            return Err(not_yet("ADD of a URL or a git repository", span).into());
-        }
-        if let Some(checksum) = &add.checksum {
-            let message = "checksum requires HTTP(S) or Git sources";
-            return Err(Diagnostic::error("checksum-of-local", message, checksum.span).into());
+        let mut copying = Copying::new("ADD", &parts, &add.flags, archives, expander)?;
+        let checksum = add.checksum.as_ref().map(|word| expander.word(word)).transpose()?;
+        let flags = Flags::of(add, checksum.as_deref());
+        copying.remotes = all(copying.sources.iter().zip(&add.sources).map(|(source, word)| {
+            let remote = Remote::of_add(source, word.span, &flags)?;
+            Ok(remote.map(|remote| (remote, word.span)))
+        }))?;
+        flags.check(copying.sources.len(), copying.remotes.iter().flatten().count())?;
+        if add.unpack == Some(true) {
+            copying.add_remote = Add::Unpack;
         }
         Ok(copying)
     }
@@ -71,12 +75,27 @@ impl Copying {
         let exclude = all(flags.exclude.iter().map(pattern))?;
         // A mode to set needs the tree below, other builders hold, and copy into it as if nobody asked for a link.
         let link = flags.link && chmod.is_none();
+        let remotes = sources.iter().map(|_| None).collect();
         let destination = expander.word(parts.destination)?;
-        Ok(Copying { sources, inline, destination, chown, chmod, add, name, parents: false, exclude, link })
+        let add_remote = Add::Copy;
+        Ok(Copying {
+            sources,
+            remotes,
+            inline,
+            destination,
+            chown,
+            chmod,
+            add,
+            add_remote,
+            name,
+            parents: false,
+            exclude,
+            link,
+        })
     }
 
-    /// Returns the changes to make, in order, with sources from `from`.
-    pub(super) fn actions(&self, from: Input, working_directory: &str) -> Vec<FileAction> {
+    /// Returns the changes to make, in order; `from` has the tree of each source.
+    pub(super) fn actions(&self, from: &[Input], working_directory: &str) -> Vec<FileAction> {
         let options = CopyOptions {
             owner: self.chown.clone().map(|text| Owner { text }),
             mode: self.chmod.as_ref().map(|(_, mode)| mode.clone()),
@@ -84,11 +103,20 @@ impl Copying {
             parents: self.parents,
             exclude: self.exclude.clone(),
         };
-        let path = |path: &String| CopySource::Path { from, path: path.clone() };
-        let inline = |(name, data): &(String, String)| CopySource::Inline { name: name.clone(), data: data.clone() };
+        let fetched = CopyOptions { add: self.add_remote, ..options.clone() };
+        let path = |(number, path): (usize, &String)| match &self.remotes[number] {
+            None => (CopySource::Path { from: from[number], path: path.clone() }, &options),
+            Some((remote, _)) => (CopySource::Path { from: from[number], path: remote.path().to_owned() }, &fetched),
+        };
+        let inline =
+            |(name, data): &(String, String)| (CopySource::Inline { name: name.clone(), data: data.clone() }, &options);
         let destination = destination(working_directory, &self.destination);
-        let action = |source| FileAction::Copy { source, destination: destination.clone(), options: options.clone() };
-        self.sources.iter().map(path).chain(self.inline.iter().map(inline)).map(action).collect()
+        let action = |(source, options): (CopySource, &CopyOptions)| FileAction::Copy {
+            source,
+            destination: destination.clone(),
+            options: options.clone(),
+        };
+        self.sources.iter().enumerate().map(path).chain(self.inline.iter().map(inline)).map(action).collect()
     }
 
     /// Returns the paths to copy, expanded, in the order of their words.
@@ -101,9 +129,9 @@ impl Copying {
         self.link
     }
 
-    /// Tells whether anything is read from elsewhere.
-    pub(super) fn reads(&self) -> bool {
-        !self.sources.is_empty()
+    /// Returns what each source is that is no path, in the same order.
+    pub(super) fn remotes(&self) -> &[Option<(Remote, Span)>] {
+        &self.remotes
     }
 
     /// Returns what the history calls it.
@@ -166,33 +194,6 @@ pub(super) fn absolute(base: &str, path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
-/// A source that is no file here (section 9.9).
-enum Remote {
-    Url,
-    Git,
-}
-
-impl Remote {
-    fn of(source: &str) -> Option<Remote> {
-        let is_http = ["http://", "https://"].iter().any(|scheme| source.starts_with(scheme));
-        let repository = source.split(['#', '?']).next().unwrap_or_default();
-        let by_user = || {
-            let (user, rest) = source.split_once('@')?;
-            let is_user =
-                !user.is_empty() && user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-            let (host, path) = rest.split_once(':')?;
-            Some(is_user && !host.is_empty() && !host.contains('/') && !path.is_empty())
-        };
-        match is_http {
-            true if repository.ends_with(".git") => Some(Remote::Git),
-            true => Some(Remote::Url),
-            false if source.starts_with("git://") || source.starts_with("ssh://") => Some(Remote::Git),
-            false if by_user() == Some(true) => Some(Remote::Git),
-            false => None,
-        }
-    }
-}
-
 /// Returns the answer to what the language has and kiln cannot build yet.
 pub(super) fn not_yet(what: &str, span: Span) -> Diagnostic {
     Diagnostic::error("not-supported-yet", format!("{what} is not supported yet"), span)
@@ -216,28 +217,6 @@ mod tests {
             ("../../x", "/x"),
         ] {
             assert_eq!(destination("/w", text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn remote_sources_are_known_by_their_form() {
-        let kind = |source| match Remote::of(source) {
-            None => "path",
-            Some(Remote::Url) => "url",
-            Some(Remote::Git) => "git",
-        };
-        for (source, expected) in [
-            ("a", "path"),
-            ("./git@x:y", "path"),
-            ("a@b", "path"),
-            ("github.com/x/y", "path"),
-            ("https://x.example/a.tar", "url"),
-            ("http://x.example/a.git#main:d", "git"),
-            ("git@x.example:y", "git"),
-            ("git://x.example/y", "git"),
-            ("ssh://me@x.example/y", "git"),
-        ] {
-            assert_eq!(kind(source), expected, "{source}");
         }
     }
 }

@@ -14,6 +14,7 @@ mod history;
 mod lint;
 mod mounts;
 mod ports;
+mod remote;
 mod run;
 mod signal;
 mod stage;

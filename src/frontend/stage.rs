@@ -383,16 +383,16 @@ impl<'p, 'a> Stage<'p, 'a> {
 
     fn warn_of_ignored(&mut self, add: bool, words: &[Word], copying: &Copying) {
         let options = self.planner.options;
-        let sources = copying.paths().iter().zip(words);
+        let sources = copying.paths().iter().zip(words).zip(copying.remotes());
+        let sources = sources.filter_map(|(source, remote)| remote.is_none().then_some(source));
         self.warn(sources.filter_map(|(source, word)| lint::ignored_source(add, source, options, word.span)));
     }
 
-    /// Copies from a tree, or from the context.
+    /// Copies from a tree, or from the context, or from elsewhere.
     fn file(&mut self, copying: &Copying, from: Option<NodeId>) -> Result<(), Problems> {
-        let sources = if copying.reads() { vec![from.unwrap_or_else(|| self.planner.context())] } else { Vec::new() };
         let base = self.state.root.filter(|_| !copying.is_linked()).map(|_| Input(0));
-        let from = Input(u32::from(base.is_some()));
-        let actions = copying.actions(from, &working_directory(&self.state.config.config));
+        let (sources, inputs) = self.sources(copying, from, u32::from(base.is_some()));
+        let actions = copying.actions(&inputs, &working_directory(&self.state.config.config));
         let op = Op::File(graph::File { base, actions });
         if copying.is_linked() {
             return self.link(op, sources, copying.created_by());
@@ -413,6 +413,26 @@ impl<'p, 'a> Stage<'p, 'a> {
         });
         self.state.history.push(PlannedHistory { created_by, layer: Some(node) });
         Ok(())
+    }
+
+    /// Returns the nodes that a copy reads, and for each source which of them, counted from `first`.
+    fn sources(&mut self, copying: &Copying, from: Option<NodeId>, first: u32) -> (Vec<NodeId>, Vec<Input>) {
+        let (mut nodes, mut inputs) = (Vec::new(), Vec::new());
+        for remote in copying.remotes() {
+            let node = match remote {
+                Some((remote, span)) => {
+                    let origin = Some((self.origin.0.clone(), *span));
+                    self.planner.add(Op::Source(remote.source()), Vec::new(), remote.title(), origin)
+                }
+                None => from.unwrap_or_else(|| self.planner.context()),
+            };
+            let place = nodes.iter().position(|&known| known == node).unwrap_or_else(|| {
+                nodes.push(node);
+                nodes.len() - 1
+            });
+            inputs.push(Input(first + place as u32));
+        }
+        (nodes, inputs)
     }
 
     fn workdir(&mut self, word: &Word) -> Result<(), Problems> {

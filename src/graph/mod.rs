@@ -14,6 +14,7 @@
 
 mod mode;
 mod op;
+mod remote;
 
 use std::collections::HashMap;
 
@@ -24,6 +25,8 @@ pub use op::{
     Access, Add, CopyOptions, CopySource, File, FileAction, Host, Image, Input, Local, Merge, Mode, Mount, MountKind,
     Network, Op, Owner, Ownership, Run, SecretVariable, Security, Sharing, Source, Symbolic, Ulimit,
 };
+
+pub use remote::{Git, GitError, GitMtime, Http};
 
 use crate::diagnostic;
 use crate::oci::Digest;

@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use super::{Git, Http};
 use crate::oci::{DiffId, Digest, Platform, Reference};
 
 /// Index into the inputs of a node.
@@ -29,6 +30,10 @@ pub enum Source {
     Image(Image),
     /// A directory on this machine.
     Local(Local),
+    /// A file that is fetched.
+    Http(Http),
+    /// A commit of a repository.
+    Git(Git),
 }
 
 /// An image whose manifest and config are already resolved.

@@ -6,6 +6,7 @@
 //!   blobs/sha256/<hex>       manifests, configs and layers, by the digest of their bytes; never changed
 //!   kiln.db                  SQLite (WAL): tags, images, layers and their indexes, cache, build records
 //!   trees/<n>/               a layer's files in overlayfs lower form, or a tree being written
+//!   remotes/<hex>/           what was downloaded or checked out, by what it was made from
 //!   ingest/                  blobs on their way in: `*.tmp` die with their process, `<hex>.partial` can be resumed
 //!   caches/<hex>/            directories of cache mounts, each with a lock beside it; nothing in an image depends on them
 //!   logs/<build>/<step>.log  what each step wrote
@@ -28,6 +29,7 @@ mod lock;
 mod memory;
 mod partial;
 mod records;
+mod remotes;
 mod remove;
 mod temporary;
 #[cfg(test)]
@@ -129,7 +131,13 @@ impl Store {
 
     /// Removes what dead processes left. The caller is alone.
     fn clear_up(&self) -> Result<(), Error> {
-        let cleared = [self.clear_ingest(), self.clear_trees(), self.end_abandoned_builds(), self.collect().map(drop)];
+        let cleared = [
+            self.clear_ingest(),
+            self.clear_trees(),
+            self.clear_remotes(),
+            self.end_abandoned_builds(),
+            self.collect().map(drop),
+        ];
         cleared.into_iter().collect()
     }
 }

@@ -1,5 +1,6 @@
 //! One file per promise to users.
 
+mod add;
 mod architecture;
 mod archives;
 mod args;

@@ -7,6 +7,7 @@
 )]
 
 pub mod fault_server;
+pub mod git;
 mod image;
 mod need;
 pub mod registry;

@@ -25,6 +25,8 @@ pub enum Need {
     Podman,
     /// mmdebstrap and a Debian mirror.
     Debian,
+    /// git.
+    Git,
     /// A C compiler that links statically.
     Compiler,
 }
@@ -45,6 +47,7 @@ impl Need {
             Need::Runc => programs(&["runc"]),
             Need::Podman => programs(&["podman"]),
             Need::Debian => programs(&["mmdebstrap"]),
+            Need::Git => programs(&["git"]),
             Need::Compiler => programs(&["cc"]),
         }
     }

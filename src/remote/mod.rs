@@ -1,0 +1,61 @@
+//! Files from elsewhere: what is downloaded over HTTP, and checked out of git repositories.
+//!
+//! Each is a directory that is kept in the store between builds, named by what it was made from, and never changed once
+//! it is there. [`Remotes::known`] and [`Remotes::resolve`] ask the other side, in little, whether what is here is what is
+//! there; [`Remotes::download`] and [`Remotes::check_out`] fetch.
+
+mod checkout;
+mod error;
+mod git;
+mod http;
+
+use std::path::PathBuf;
+
+pub use error::Error;
+pub use git::Commit;
+
+use crate::net;
+use crate::oci::Digest;
+use crate::store::Store;
+
+/// What is kept of other places.
+#[derive(Debug)]
+pub struct Remotes {
+    store: Store,
+    http: net::Http,
+}
+
+/// A directory that is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// Where its files are.
+    pub directory: PathBuf,
+    /// What its files are made from; equal ones are equal.
+    pub identity: Identity,
+}
+
+/// What decides what is fetched, beside the names in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// A file.
+    File {
+        /// Of its content.
+        digest: Digest,
+        /// Seconds since the epoch, where the server said it.
+        last_modified: Option<i64>,
+    },
+    /// A commit.
+    Commit {
+        /// Its id.
+        commit: String,
+        /// When it was made, in seconds since the epoch.
+        time: i64,
+    },
+}
+
+impl Remotes {
+    /// Returns what is kept in `store`.
+    pub fn new(store: &Store) -> Remotes {
+        Remotes { store: store.clone(), http: net::Http::default() }
+    }
+}
