@@ -118,7 +118,27 @@ mod tests {
 
     fn text() -> impl Strategy<Value = String> {
         let fragments = proptest::collection::vec(proptest::sample::select(&FRAGMENTS[..]), 0..60);
-        prop_oneof![fragments.prop_map(|fragments| fragments.concat()), any::<String>()]
+        prop_oneof![fragments.prop_map(|fragments| fragments.concat()), any::<String>(), changed_case()]
+    }
+
+    /// A case of `testdata` with pieces put in and taken out.
+    fn changed_case() -> impl Strategy<Value = String> {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/dockerfile");
+        let cases = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path().join("Dockerfile"));
+        // A long one would tell nothing more, and debug output of it takes long.
+        let texts = cases.filter_map(|path| std::fs::read_to_string(path).ok()).filter(|text| text.len() < 4096);
+        let mut texts: Vec<String> = texts.collect();
+        texts.sort();
+        let change = (any::<prop::sample::Index>(), 0..6_usize, proptest::sample::select(&FRAGMENTS[..]));
+        (proptest::sample::select(texts), proptest::collection::vec(change, 1..6)).prop_map(|(text, changes)| {
+            let mut characters: Vec<char> = text.chars().collect();
+            for (place, removed, piece) in changes {
+                let start = place.index(characters.len() + 1);
+                let end = (start + removed).min(characters.len());
+                characters.splice(start..end, piece.chars());
+            }
+            characters.into_iter().collect()
+        })
     }
 
     /// Returns every span that a value's `{:?}` shows.

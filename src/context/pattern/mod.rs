@@ -79,11 +79,11 @@ impl PathPattern {
             PathPattern::Exact(literal) | PathPattern::Prefix(literal) => vec![literal],
             PathPattern::Suffix(suffix) => vec![suffix.strip_prefix(b"/").unwrap_or(suffix)],
             PathPattern::Tokens(tokens) => {
-                let literal = |token| match token {
-                    &Token::Literal(ref literal) => Some(&literal[..]),
+                let literals = tokens.iter().filter_map(|token| match token {
+                    Token::Literal(literal) => Some(&literal[..]),
                     _ => None,
-                };
-                tokens.iter().filter_map(literal).collect()
+                });
+                literals.collect()
             }
         }
     }
