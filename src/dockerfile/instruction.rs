@@ -3,13 +3,16 @@
 //! Flags, mounts, heredocs and forms are decided here, once. Words that the language expands stay [`Word`]s, unexpanded,
 //! each with its place; planning expands them against the environment of its moment.
 
+use serde::Serialize;
+
 use crate::diagnostic::{Span, Spanned};
 
 /// A piece of text that is expanded when planned (semantics reference, section 5.1): still has its quotes and escapes.
 pub type Word = Spanned<String>;
 
 /// A whole Dockerfile, lowered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub struct Dockerfile {
     /// The escape character: `\` or a backtick.
     pub escape: char,
@@ -24,7 +27,8 @@ pub struct Dockerfile {
 }
 
 /// One FROM and the instructions up to the next.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub struct Stage {
     /// The image or stage to start from.
     pub base: Word,
@@ -39,7 +43,8 @@ pub struct Stage {
 }
 
 /// One instruction of a stage with its place and its text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub struct Step {
     /// What it does.
     pub instruction: Instruction,
@@ -50,7 +55,8 @@ pub struct Step {
 }
 
 /// What one instruction does.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Instruction {
     /// Declares build arguments.
     Arg(Arg),
@@ -89,14 +95,16 @@ pub enum Instruction {
 }
 
 /// `ARG NAME[=default] …`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub struct Arg {
     /// In order; each default sees the ones before.
     pub declarations: Vec<ArgDeclaration>,
 }
 
 /// One name of an ARG.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub struct ArgDeclaration {
     /// Never expanded.
     pub name: Spanned<String>,
@@ -105,7 +113,8 @@ pub struct ArgDeclaration {
 }
 
 /// `key=value` of ENV and LABEL.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub struct Pair {
     /// Before the first `=`.
     pub key: Word,
@@ -116,7 +125,8 @@ pub struct Pair {
 }
 
 /// The command of RUN, CMD and ENTRYPOINT.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Command {
     /// Text for the shell.
     Shell(Spanned<String>),
@@ -125,7 +135,8 @@ pub enum Command {
 }
 
 /// `RUN`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub struct Run {
     /// What to run. With heredocs the text is already what the shell gets (section 4.6), unless `script` is set.
     pub command: Command,
@@ -142,7 +153,8 @@ pub struct Run {
 }
 
 /// A file whose bytes stand in the Dockerfile.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub struct InlineFile {
     /// The delimiter without quotes: the file's name.
     pub name: String,
@@ -153,7 +165,8 @@ pub struct InlineFile {
 }
 
 /// `RUN --network`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RunNetwork {
     /// As the build says.
     Default,
@@ -164,7 +177,8 @@ pub enum RunNetwork {
 }
 
 /// `RUN --security`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RunSecurity {
     /// The usual confinement.
     Sandbox,
@@ -173,7 +187,8 @@ pub enum RunSecurity {
 }
 
 /// `RUN --mount` (section 10.5). Words are expanded when planned; absent options keep their kind's default.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub struct Mount {
     /// `type`.
     pub kind: MountKind,
@@ -204,7 +219,8 @@ pub struct Mount {
 }
 
 /// `type=` of a mount.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MountKind {
     /// Files of the context, a stage or an image.
     #[default]
@@ -220,7 +236,8 @@ pub enum MountKind {
 }
 
 /// `sharing=` of a cache mount.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Sharing {
     /// Several at once.
     Shared,
@@ -231,7 +248,8 @@ pub enum Sharing {
 }
 
 /// `COPY`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub struct Copy {
     /// `--from`; never expanded.
     pub from: Option<Spanned<String>>,
@@ -248,7 +266,8 @@ pub struct Copy {
 }
 
 /// `ADD`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub struct Add {
     /// What to add, in order: paths, URLs and git references.
     pub sources: Vec<Word>,
@@ -267,7 +286,8 @@ pub struct Add {
 }
 
 /// Flags of both COPY and ADD.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub struct CopyFlags {
     /// `--chown`.
     pub chown: Option<Word>,
@@ -280,7 +300,8 @@ pub struct CopyFlags {
 }
 
 /// `HEALTHCHECK`. Durations are nanoseconds; zero means unset.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Healthcheck {
     /// `HEALTHCHECK NONE`.
     None,

@@ -147,10 +147,10 @@ fn around(instructions: &[ast::Instruction], place: Span) -> Span {
 }
 
 /// Where the lines of a text begin.
-struct Lines(Vec<usize>);
+pub(super) struct Lines(Vec<usize>);
 
 impl Lines {
-    fn of(source: &Source) -> Lines {
+    pub(super) fn of(source: &Source) -> Lines {
         let feeds = source.text().match_indices('\n').map(|(place, _)| place + 1);
         Lines(std::iter::once(0).chain(feeds).collect())
     }
@@ -159,14 +159,14 @@ impl Lines {
         self.0.partition_point(|&start| start <= offset)
     }
 
-    fn range(&self, span: Span) -> RangeInclusive<usize> {
+    pub(super) fn range(&self, span: Span) -> RangeInclusive<usize> {
         // The end may be the beginning of the next line.
         self.line(span.start)..=self.line(span.end.saturating_sub(1).max(span.start))
     }
 }
 
 /// Finds images that are here.
-struct Stored<'a>(Resolver<'a>);
+pub(super) struct Stored<'a>(pub(super) Resolver<'a>);
 
 impl ResolveImage for Stored<'_> {
     fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, Unresolved> {

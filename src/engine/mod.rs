@@ -20,6 +20,7 @@ mod export;
 mod images;
 mod lint;
 mod options;
+mod outline;
 mod record;
 mod reproducible;
 mod resolve;
@@ -38,6 +39,7 @@ pub use options::{
     ArchiveFormat, BuildOptions, BuildResult, DockerfileSource, ImageDetails, ImageSummary, LoadedImage, Output,
     OutputKind,
 };
+pub use outline::{Outline, OutlineArgument, OutlineItem};
 pub use source::{ContextSource, Stream};
 pub use targets::{Target, Targets};
 pub use transfer::TransferOptions;

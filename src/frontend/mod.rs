@@ -13,6 +13,7 @@ mod expand;
 mod history;
 mod lint;
 mod mounts;
+mod outline;
 mod ports;
 mod remote;
 mod run;
@@ -30,6 +31,8 @@ use crate::diagnostic::{Diagnostic, Source};
 use crate::dockerfile::instruction;
 use crate::graph::{BuildGraph, Host, Network, NodeId, Ulimit};
 use crate::oci::{Digest, ImageConfig, Platform, Reference};
+
+pub use outline::{Argument, Given, Outline};
 
 use stages::Planner;
 
@@ -171,6 +174,20 @@ pub fn check(
     images: &dyn ResolveImage,
 ) -> Checked {
     Planner::new(source, file, options, images).check()
+}
+
+/// Plans the stage that `options` ask for, for what a build of it can be given. An image that is not found is taken for one
+/// of which nothing is known.
+///
+/// # Errors
+/// Everything that forbids the build, in the order of its places.
+pub fn outline(
+    source: &Source,
+    file: &instruction::Dockerfile,
+    options: &PlanOptions,
+    images: &dyn ResolveImage,
+) -> Result<Outline, Vec<Diagnostic>> {
+    Planner::new(source, file, options, images).plan_outline()
 }
 
 /// Builds up a list of what is wrong; any one of them is also an error of its own.

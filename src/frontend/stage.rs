@@ -5,6 +5,7 @@ use super::copy::{Copying, absolute};
 use super::environment::Environment;
 use super::expand::{Expander, Undefined};
 use super::mounts::{self, Mounts, Site};
+use super::outline::{Argument, Declared};
 use super::run::{self, Around, argv, working_directory};
 use super::stages::{Base, Planner, Reader, name};
 use super::titles::{self, Titles};
@@ -34,6 +35,11 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Returns what words and processes see.
+    pub(super) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
     fn scratch(platform: &Platform) -> State {
         let mut config = ImageConfig {
             architecture: platform.architecture.clone(),
@@ -118,10 +124,14 @@ impl<'p, 'a> Stage<'p, 'a> {
     fn fire(&mut self, triggers: &[(Source, Step)]) {
         for (source, step) in triggers {
             let before = (self.planner.problems.len(), self.planner.warnings.len());
+            let declared = self.planner.declared.len();
             self.origin = (source.clone(), step.span);
             self.instruct(step, "ONBUILD ");
             // What is wrong stands in another text than the one that is shown.
             let span = self.planner.file.stages[self.index].base.span;
+            for declared in &mut self.planner.declared[declared..] {
+                declared.argument.span = span;
+            }
             let problems = self.planner.problems[before.0..].iter_mut();
             for problem in problems.chain(&mut self.planner.warnings[before.1..]) {
                 problem.labels = vec![(span, format!("in its trigger `ONBUILD {}`", step.text))];
@@ -257,12 +267,18 @@ impl<'p, 'a> Stage<'p, 'a> {
             let name = &declaration.name.value;
             self.warn(lint::secret_name("ARG", name, declaration.name.span));
             let given = self.planner.options.build_args.get(name).cloned();
+            let is_bare = given.is_none() && declaration.default.is_none();
             let value = match (given, &declaration.default) {
                 (Some(given), _) => Some(given),
                 (None, Some(default)) => Some(self.expander().word(default)?),
                 (None, None) => self.planner.global.get(name).map(str::to_owned),
             };
             self.report_undefined();
+            self.planner.declared.push(Declared {
+                stage: self.index,
+                argument: Argument { name: name.clone(), value: value.clone(), span: declaration.name.span },
+                is_inherited: is_bare && value.is_some(),
+            });
             if !self.state.arguments.contains(name) {
                 self.state.arguments.push(name.clone());
             }

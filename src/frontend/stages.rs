@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::environment::{Environment, automatic, is_predefined};
 use super::expand::{Expander, Undefined};
+use super::outline::{Declared, Outline};
 use super::stage::{Stage, State};
 use super::{Checked, Plan, PlanOptions, PlannedImage, Problems, ResolveImage, ResolvedImage, Unresolved, lint};
 use crate::diagnostic::{Diagnostic, Source, Span, Spanned};
@@ -40,6 +41,8 @@ pub(super) struct Planner<'a> {
     pub(super) warnings: Vec<Diagnostic>,
     /// Whether an image that is not found is no problem.
     lenient: bool,
+    /// The ARGs of the stages that are planned.
+    pub(super) declared: Vec<Declared>,
 }
 
 /// What is known of a stage.
@@ -97,6 +100,7 @@ impl<'a> Planner<'a> {
             problems: Vec::new(),
             warnings: Vec::new(),
             lenient: false,
+            declared: Vec::new(),
         }
     }
 
@@ -139,8 +143,32 @@ impl<'a> Planner<'a> {
             }
             self.warn_of_unread_arguments();
         }
-        self.problems.sort_by_key(|problem| problem.labels.first().map(|(span, _)| span.start));
-        Checked { warnings: self.warnings, errors: self.problems }
+        Checked { errors: self.sorted_problems(), warnings: self.warnings }
+    }
+
+    /// Plans what [`super::outline`] asks for.
+    pub(super) fn plan_outline(mut self) -> Result<Outline, Vec<Diagnostic>> {
+        self.lenient = true;
+        self.check_syntax();
+        let Some(target) = self.target() else { return Err(self.problems) };
+        self.begin(target, self.options.platforms.first());
+        self.state(target);
+        let problems = self.sorted_problems();
+        if problems.is_empty() { Ok(self.outline(target)) } else { Err(problems) }
+    }
+
+    /// Returns what is wrong with the file. What kiln cannot do yet is not the file's fault.
+    fn sorted_problems(&mut self) -> Vec<Diagnostic> {
+        let mut problems = std::mem::take(&mut self.problems);
+        problems.retain(|problem| problem.code != "not-supported-yet");
+        problems.sort_by_key(|problem| problem.labels.first().map(|(span, _)| span.start));
+        problems
+    }
+
+    /// Returns the stages that are planned, with what their words see at their ends.
+    pub(super) fn planned_stages(&self) -> impl Iterator<Item = (usize, &Environment)> {
+        let stages = self.stages.iter().enumerate();
+        stages.filter_map(|(index, slot)| Some((index, slot.state.as_ref()?.as_ref()?.environment())))
     }
 
     /// Evaluates what stands before the first FROM, and every FROM: what is wrong with one is wrong with the build, also

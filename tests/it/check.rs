@@ -150,3 +150,93 @@ fn targets_are_listed_with_what_comments_say() {
     assert_eq!(targets[1]["location"]["ranges"][0]["start"]["line"], 4);
     assert_eq!((&targets[2]["default"], &targets[2]["base"]), (&Value::Bool(true), &Value::from("base")));
 }
+
+#[test]
+fn an_outline_says_what_a_build_can_be_given() {
+    let text = "\
+# BASE the image below
+ARG BASE=scratch
+ARG UNUSED=1
+FROM $BASE AS below
+ARG BASE LOW=${BASE}-low
+FROM below AS top
+# MODE how it runs
+ARG MODE=fast
+ARG BASE
+RUN --mount=type=secret,id=$MODE,required=true --mount=type=ssh true
+RUN --mount=type=secret,target=/run/secrets/key true
+FROM scratch AS other
+ARG ELSEWHERE
+";
+    let sandbox = Sandbox::new().dockerfile(text);
+    let flags = ["--target", "top", "--build-arg", "MODE=slow", "context"];
+    let expected = "\
+TARGET: top
+
+BUILD ARG   VALUE         DESCRIPTION
+BASE        scratch       the image below
+LOW         scratch-low
+MODE        slow          how it runs
+
+SECRET   REQUIRED
+slow     true
+key
+
+SSH       REQUIRED
+default
+
+";
+    let shown = sandbox.kiln(&[&["build", "--call=outline"], &flags[..]].concat()).ok();
+    assert_eq!(shown, expected);
+    let json = sandbox.kiln(&[&["build", "--call=outline,format=json"], &flags[..]].concat()).ok();
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["name"], &json["args"][2]["value"]), (&Value::from("top"), &Value::from("slow")));
+    assert_eq!(json["args"][0]["location"]["ranges"][0]["start"]["line"], 2);
+    assert_eq!(json["secrets"][0]["required"], true);
+}
+
+#[test]
+fn instructions_and_graphs_are_printed() {
+    let sandbox =
+        Sandbox::new().file("a", "").dockerfile("FROM scratch AS a\nCOPY a /\nFROM scratch\nCOPY --from=a a /b\n");
+    let print = |what: &str| sandbox.kiln(&["build", &format!("--print={what}"), "context"]).ok();
+    let ir: Value = serde_json::from_str(&print("ir,format=json")).unwrap();
+    assert_eq!(ir["stages"][1]["steps"][0]["instruction"]["copy"]["from"]["value"], "a");
+    let graph: Value = serde_json::from_str(&print("graph,format=json")).unwrap();
+    let nodes = graph["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 3);
+    assert_eq!(nodes[2]["inputs"][0], nodes[1]["id"]);
+    assert_eq!((&nodes[2]["written"]["line"], &graph["targets"][0]["node"]), (&Value::from(4), &nodes[2]["id"]));
+    let text = print("graph");
+    assert!(text.contains("[stage-1 1/1] COPY --from=a a /b (target)\n"), "{text}");
+    assert!(print("graph,format=dot").starts_with("digraph build {\n") && print("ir,format=dot").contains("cluster_1"));
+    assert!(print("ir").contains("    copy:\n"));
+    assert!(sandbox.kiln(&["images", "-q"]).ok().is_empty());
+}
+
+/// Dockerfiles written after the structure of well-known images; a golden lists what is found in each.
+#[test]
+fn real_files_pass_without_errors() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/real");
+    let mut cases: Vec<_> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    assert!(cases.len() >= 20, "{}", cases.len());
+    let mut differences = Vec::new();
+    for case in cases {
+        let context = kiln::engine::ContextSource::Directory(case.clone());
+        let report = kiln::engine::check(&kiln::engine::BuildOptions { context, ..Default::default() }).unwrap();
+        let shown = |finding: &kiln::engine::Finding| {
+            assert!(!finding.is_error(), "{}: {finding:?}", case.display());
+            let line = finding.lines.as_ref().map_or(0, |lines| *lines.start());
+            format!("{line} {}: {}\n", finding.diagnostic.code, finding.diagnostic.message)
+        };
+        let actual: String = report.findings.iter().map(shown).collect();
+        let golden = case.join("findings.txt");
+        if std::env::var_os("KILN_BLESS").is_some() {
+            fs::write(&golden, &actual).unwrap();
+        } else if fs::read_to_string(&golden).unwrap_or_default() != actual {
+            differences.push(format!("{}; now it is:\n{actual}", golden.display()));
+        }
+    }
+    assert!(differences.is_empty(), "KILN_BLESS=1 accepts:\n{}", differences.join("\n"));
+}

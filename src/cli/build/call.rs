@@ -2,14 +2,17 @@
 
 use std::io::{self, Write};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
 
+use super::print::{self, Print, What};
 use crate::cli::check::buildkit;
 use crate::cli::session::Session;
 use crate::cli::{Error, progress};
-use crate::engine::{Ask, BuildOptions, Target};
+use crate::engine::{Ask, BuildOptions, Outline, OutlineItem, Target};
+use crate::solve::{Event, Observe};
 
 /// Flags that ask about a build instead of building.
 #[derive(Debug, clap::Args)]
@@ -21,6 +24,9 @@ pub(super) struct Args {
     /// Check the Dockerfile instead of building it; the same as --call=check
     #[arg(long, conflicts_with = "call")]
     check: bool,
+    /// Print this instead of building: ir (typed instructions) or graph (what is to be done); `,format=json` or `,format=dot`
+    #[arg(long, value_name = "WHAT", conflicts_with_all = ["call", "check"])]
+    print: Option<Print>,
 }
 
 /// What to do, and how to print it.
@@ -34,6 +40,7 @@ struct Call {
 enum Method {
     Build,
     Check,
+    Outline,
     Targets,
 }
 
@@ -45,6 +52,7 @@ impl FromStr for Call {
         let method = match parts.next().unwrap_or_default() {
             "build" | "" => Method::Build,
             "check" | "lint" => Method::Check,
+            "outline" => Method::Outline,
             "targets" => Method::Targets,
             other => return Err(format!("`{other}` is none of build, check, outline and targets")),
         };
@@ -68,10 +76,14 @@ impl Args {
         progress: &progress::Args,
         session: &Session,
     ) -> Option<Result<(), Error>> {
+        if let Some(print) = self.print {
+            return Some(self.print(print, options, progress, session));
+        }
         let method = if self.check { Method::Check } else { self.call.method };
         match method {
             Method::Build => None,
             Method::Check => Some(self.check(options, progress, session)),
+            Method::Outline => Some(self.outline(options, session)),
             Method::Targets => Some(self.targets(options, session)),
         }
     }
@@ -83,6 +95,35 @@ impl Args {
         let text = if self.call.is_json { buildkit::json(&report) } else { buildkit::text(&report) };
         io::stdout().lock().write_all(text.as_bytes())?;
         if report.findings.is_empty() { Ok(()) } else { Err(Error::Reported) }
+    }
+
+    fn print(
+        &self,
+        print: Print,
+        options: &BuildOptions,
+        progress: &progress::Args,
+        session: &Session,
+    ) -> Result<(), Error> {
+        let engine = session.engine()?;
+        let text = match print.what {
+            What::Instructions => {
+                let (source, file) = engine.instructions(options, &session.cancel)?;
+                print::instructions(&file, &source, print.form)
+            }
+            What::Graph => {
+                let display = progress.display(None, session);
+                let plan = display.watch(|observer| engine.plan(options, &observer, &session.cancel))?;
+                print::graph(&plan, print.form)
+            }
+        };
+        Ok(io::stdout().lock().write_all(text.as_bytes())?)
+    }
+
+    fn outline(&self, options: &BuildOptions, session: &Session) -> Result<(), Error> {
+        let observer: Arc<dyn Observe> = Arc::new(|_: Event| {});
+        let outline = session.engine()?.outline(options, &observer, &session.cancel)?;
+        let text = if self.call.is_json { pretty(&outline_document(&outline)) } else { outline_text(&outline) };
+        Ok(io::stdout().lock().write_all(text.as_bytes())?)
     }
 
     fn targets(&self, options: &BuildOptions, session: &Session) -> Result<(), Error> {
@@ -106,12 +147,8 @@ impl Args {
 
 fn target(target: &Target) -> Value {
     let mut value = json!({});
-    let texts = [("name", &target.name), ("description", &target.description)];
-    for (key, text) in texts {
-        if let Some(text) = text {
-            value[key] = text.as_str().into();
-        }
-    }
+    set(&mut value, "name", target.name.as_deref());
+    set(&mut value, "description", target.description.as_deref());
     if target.is_default {
         value["default"] = true.into();
     }
@@ -121,6 +158,73 @@ fn target(target: &Target) -> Value {
     }
     value["location"] = buildkit::location(Some(&target.lines));
     value
+}
+
+fn outline_document(outline: &Outline) -> Value {
+    let arguments = outline.arguments.iter().map(|argument| {
+        let mut value = json!({ "name": argument.name });
+        set(&mut value, "description", argument.description.as_deref());
+        set(&mut value, "value", argument.value.as_deref());
+        value["location"] = buildkit::location(Some(&argument.lines));
+        value
+    });
+    let items = |items: &[OutlineItem]| -> Vec<Value> {
+        let item = |item: &OutlineItem| {
+            let mut value = json!({ "name": item.name });
+            if item.required {
+                value["required"] = true.into();
+            }
+            value["location"] = buildkit::location(Some(&item.lines));
+            value
+        };
+        items.iter().map(item).collect()
+    };
+    let mut document = json!({});
+    set(&mut document, "name", outline.name.as_deref());
+    set(&mut document, "description", outline.description.as_deref());
+    let lists = [("args", arguments.collect()), ("secrets", items(&outline.secrets)), ("ssh", items(&outline.agents))];
+    for (key, list) in lists {
+        if !list.is_empty() {
+            document[key] = list.into();
+        }
+    }
+    document["sources"] = json!([encoded(outline.source.text())]);
+    document
+}
+
+/// Sets a member where there is something to say, as BuildKit leaves out what is empty.
+fn set(value: &mut Value, key: &str, text: Option<&str>) {
+    if let Some(text) = text.filter(|text| !text.is_empty()) {
+        value[key] = text.into();
+    }
+}
+
+fn outline_text(outline: &Outline) -> String {
+    let mut text = String::new();
+    if outline.name.is_some() || outline.description.is_some() {
+        let name = outline.name.clone().unwrap_or_else(|| "(default)".to_owned());
+        let description = outline.description.iter().map(|it| vec!["DESCRIPTION:".to_owned(), it.clone()]);
+        text += &columns(&["TARGET:", &name], &description.collect::<Vec<_>>(), 1);
+        text.push('\n');
+    }
+    let arguments = outline.arguments.iter().map(|argument| {
+        let (value, description) = (argument.value.clone(), argument.description.clone());
+        vec![argument.name.clone(), value.unwrap_or_default(), description.unwrap_or_default()]
+    });
+    text += &table(&["BUILD ARG", "VALUE", "DESCRIPTION"], &arguments.collect::<Vec<_>>());
+    for (heading, items) in [("SECRET", &outline.secrets), ("SSH", &outline.agents)] {
+        let rows = items.iter().map(|item| {
+            let required = if item.required { "true" } else { "" };
+            vec![item.name.clone(), required.to_owned()]
+        });
+        text += &table(&[heading, "REQUIRED"], &rows.collect::<Vec<_>>());
+    }
+    text
+}
+
+/// Returns rows under headings and a blank line; nothing without rows.
+fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
+    if rows.is_empty() { String::new() } else { columns(headings, rows, 3) + "\n" }
 }
 
 fn pretty(value: &Value) -> String {
@@ -153,6 +257,7 @@ mod tests {
         for (text, expected) in [
             ("check", Some((Method::Check, false))),
             ("targets,format=json", Some((Method::Targets, true))),
+            ("outline", Some((Method::Outline, false))),
             ("lint,format=text", Some((Method::Check, false))),
             ("build", Some((Method::Build, false))),
             ("bake", None),

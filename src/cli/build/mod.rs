@@ -5,6 +5,7 @@ mod context;
 mod grants;
 mod metadata;
 mod output;
+mod print;
 mod reproducible;
 mod unsupported;
 

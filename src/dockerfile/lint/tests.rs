@@ -70,7 +70,7 @@ fn scripts_stop_at_failures() {
         ("SHELL [\"/bin/bash\", \"-ec\"]\nRUN <<E\na\nb\nE\n", &[]),
         ("RUN a \\\n  | b\n", &["PipeWithoutPipefail@a"]),
         ("RUN set -o pipefail && a | b\n", &[]),
-        ("RUN echo a | b\nRUN a || b\nRUN [\"a\", \"|\"]\n", &[]),
+        ("RUN { echo a; echo b; } | c\nRUN echo a | b\nRUN a || b\nRUN [\"a\", \"|\"]\n", &[]),
         ("SHELL [\"/bin/bash\", \"-o\", \"pipefail\", \"-c\"]\nRUN a | b\n", &[]),
     ] {
         assert_eq!(found(&format!("FROM a:1\n{text}")), expected, "{text}");
@@ -113,7 +113,7 @@ fn apt_get_has_its_pitfalls() {
 
 #[test]
 fn docstrings_begin_with_the_name() {
-    let comments: Vec<_> = ["other", "name  what it is", "name.x"].map(|text| comment(text)).to_vec();
+    let comments: Vec<_> = ["other", "name  what it is", "name.x"].map(comment).to_vec();
     assert_eq!(docstring(&comments, "name"), Some("what it is"));
     assert_eq!(docstring(&comments, "nam"), None);
 }
