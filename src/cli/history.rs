@@ -7,7 +7,7 @@ use super::session::Session;
 use super::table::{self, Format};
 use super::{Error, human};
 use crate::engine::ImageDetails;
-use crate::oci::History;
+use crate::oci::{History, Platform};
 
 /// Print how an image was made, newest first
 #[derive(Debug, clap::Args)]
@@ -24,13 +24,16 @@ pub(super) struct Args {
     /// How to print
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    /// Which image of a multi-platform one, such as linux/arm64 (default: this machine's, or the first)
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<Platform>,
     /// A name or an id
     #[arg(value_name = "IMAGE")]
     image: String,
 }
 
 pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
-    let details = session.engine()?.inspect(&args.image)?;
+    let details = session.engine()?.inspect(&args.image, args.platform.as_ref())?;
     Ok(print(args, &details, Timestamp::now(), &mut io::stdout().lock())?)
 }
 
@@ -153,6 +156,7 @@ mod tests {
             config: ImageConfig { history, ..ImageConfig::default() },
             config_bytes: Vec::new(),
             layer_sizes: vec![2048],
+            index: None,
         };
         let mut out = Vec::new();
         print(&args, &details, Timestamp::from_second(1_700_000_000 + 7200).unwrap(), &mut out).unwrap();

@@ -7,6 +7,7 @@ use super::session::Session;
 use super::table::{self, Format};
 use super::{Error, human};
 use crate::engine::ImageSummary;
+use crate::oci::Platform;
 
 /// List images
 #[derive(Debug, clap::Args)]
@@ -84,6 +85,7 @@ fn id(args: &Args, image: &ImageSummary) -> String {
 /// Docker's members, and sizes and platforms that need no parsing.
 fn object(args: &Args, image: &ImageSummary, now: Timestamp) -> Value {
     let (repository, tag) = name(image);
+    let platforms: Vec<String> = image.platforms.iter().map(Platform::to_string).collect();
     json!({
         "Repository": repository,
         "Tag": tag,
@@ -93,7 +95,7 @@ fn object(args: &Args, image: &ImageSummary, now: Timestamp) -> Value {
         "CreatedSince": image.created.map_or_else(|| "N/A".to_owned(), |created| human::ago(created, now)),
         "Size": human::size(image.size_bytes),
         "SizeBytes": image.size_bytes,
-        "Platform": image.platform.to_string(),
+        "Platform": platforms.join(","),
     })
 }
 
@@ -102,7 +104,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::oci::{Digest, Platform};
+    use crate::oci::Digest;
 
     #[derive(Parser)]
     struct Line {
@@ -118,7 +120,7 @@ mod tests {
             manifest: Digest::from_bytes([0xcd; 32]),
             created: Some(Timestamp::from_second(1_700_000_000).unwrap()),
             size_bytes: 7_800_000,
-            platform: Platform::new("linux", "amd64", None),
+            platforms: vec![Platform::new("linux", "amd64", None)],
         };
         let now = Timestamp::from_second(1_700_000_000 + 7200).unwrap();
         let mut out = Vec::new();

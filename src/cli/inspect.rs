@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::session::Session;
 use super::{Error, report};
 use crate::engine::ImageDetails;
+use crate::oci::{Encoded, Platform};
 
 /// Print all about images, as JSON
 #[derive(Debug, clap::Args)]
@@ -12,6 +13,9 @@ pub(super) struct Args {
     /// How to print
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
+    /// Which image of a multi-platform one, such as linux/arm64 (default: this machine's, or the first)
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<Platform>,
     /// Names or ids
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
@@ -29,7 +33,7 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
     let engine = session.engine()?;
     let (mut found, mut failed) = (Vec::new(), Vec::new());
     for image in &args.images {
-        match engine.inspect(image) {
+        match engine.inspect(image, args.platform.as_ref()) {
             Ok(details) => found.push(details),
             Err(error) => failed.push(Error::Engine(error)),
         }
@@ -51,10 +55,11 @@ fn object(details: &ImageDetails) -> Value {
     let config = &details.config;
     let names = details.references.iter().filter(|reference| reference.tag().is_some());
     let repositories = details.references.iter().map(|reference| reference.familiar_repository());
+    let root = details.index.as_ref().map_or(details.manifest_digest, Encoded::digest);
     let digests: std::collections::BTreeSet<String> =
-        repositories.map(|repository| format!("{repository}@{}", details.manifest_digest)).collect();
+        repositories.map(|repository| format!("{repository}@{root}")).collect();
     let last = config.history.last();
-    json!({
+    let mut object = json!({
         "Id": details.image_id,
         "RepoTags": names.map(|reference| reference.familiar()).collect::<Vec<_>>(),
         "RepoDigests": digests,
@@ -69,5 +74,9 @@ fn object(details: &ImageDetails) -> Value {
         "Size": details.layer_sizes.iter().sum::<u64>(),
         "RootFS": { "Type": config.rootfs.kind, "Layers": config.rootfs.diff_ids },
         "Manifest": { "Digest": details.manifest_digest, "Layers": details.manifest.layers },
-    })
+    });
+    if let Some(index) = &details.index {
+        object["Index"] = json!({ "Digest": index.digest(), "Manifests": index.value().manifests });
+    }
+    object
 }

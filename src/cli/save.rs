@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 use super::session::Session;
-use crate::engine::ArchiveFormat;
+use crate::engine::{ArchiveFormat, SaveOptions};
+use crate::oci::Platform;
 
 /// Write images to an archive
 #[derive(Debug, clap::Args)]
@@ -16,6 +17,9 @@ pub(super) struct Args {
     /// Form of the archive
     #[arg(long, value_enum, default_value_t = Format::Docker)]
     format: Format,
+    /// Which image of a multi-platform one, such as linux/arm64 (default: all, in the OCI form)
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<Platform>,
     /// Names or ids
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
@@ -34,13 +38,14 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
         Format::Docker => ArchiveFormat::Docker,
         Format::Oci => ArchiveFormat::Oci,
     };
+    let options = SaveOptions { format, platform: args.platform.clone() };
     if args.output.is_none() && io::stdout().is_terminal() {
         return Err(Error::Usage("refusing to write an archive to a terminal; name a file with `-o`".to_owned()));
     }
     let engine = session.engine()?;
     let Some(path) = &args.output else {
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
-        engine.save(&args.images, format, &mut out, &session.cancel)?;
+        engine.save(&args.images, &options, &mut out, &session.cancel)?;
         return Ok(out.flush()?);
     };
     let file_error = |source| Error::File { action: "write", path: path.clone(), source };
@@ -48,13 +53,13 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
     if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
         let file = File::options().write(true).open(path).map_err(file_error)?;
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
-        engine.save(&args.images, format, &mut out, &session.cancel)?;
+        engine.save(&args.images, &options, &mut out, &session.cancel)?;
         return out.flush().map_err(file_error);
     }
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let whole = tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(directory);
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, whole.map_err(file_error)?);
-    engine.save(&args.images, format, &mut out, &session.cancel)?;
+    engine.save(&args.images, &options, &mut out, &session.cancel)?;
     let whole = out.into_inner().map_err(|error| file_error(error.into_error()))?;
     whole.persist(path).map(drop).map_err(|error| file_error(error.error))
 }

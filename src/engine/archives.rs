@@ -1,37 +1,45 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use super::{ArchiveFormat, Engine, Error, LoadedImage};
+use super::images::choose;
+use super::{ArchiveFormat, Engine, Error, LoadedImage, SaveOptions};
 use crate::image::{self, Image, LoadOptions, Saved};
 use crate::solve::{Event, Observe};
+use crate::store::Entry;
 use crate::sys::Cancel;
 
 impl Engine {
-    /// Writes images, by name or id, into one archive; a name becomes that image's name in the archive.
+    /// Writes images and indexes, by name or id, into one archive; a name becomes that image's name in the archive.
     ///
     /// # Errors
-    /// [`Error::NoSuchImage`], those of the store and of writing.
+    /// [`Error::NoSuchImage`], [`Error::NoPlatform`], those of the store and of writing.
     pub fn save(
         &self,
         names: &[String],
-        format: ArchiveFormat,
+        options: &SaveOptions,
         out: &mut dyn Write,
         cancel: &Cancel,
     ) -> Result<(), Error> {
-        let saved = names.iter().map(|name| self.saved(name)).collect::<Result<Vec<_>, _>>()?;
-        match format {
+        let saved = names.iter().map(|name| self.saved(name, options)).collect::<Result<Vec<_>, _>>()?;
+        match options.format {
             ArchiveFormat::Docker => image::save_docker(&self.store, &saved, out, cancel)?,
             ArchiveFormat::Oci => image::save_oci(&self.store, &saved, out, cancel)?,
         }
         Ok(())
     }
 
-    fn saved(&self, name: &str) -> Result<Saved, Error> {
-        let record = self.find(name)?;
-        let reference = name.parse().ok().filter(|reference| record.references.contains(reference));
-        let image = Image::open(&self.store, record.manifest)?;
-        let (manifest, config) = (image.manifest().clone(), image.config().clone());
-        Ok(Saved { names: reference.into_iter().collect(), manifest, config })
+    fn saved(&self, name: &str, options: &SaveOptions) -> Result<Saved, Error> {
+        let entry = self.find(name)?;
+        let names = name.parse().ok().filter(|reference| entry.references().contains(reference)).into_iter().collect();
+        match &entry {
+            Entry::Index(index) if options.platform.is_none() => {
+                Ok(Saved::index(names, self.index(index)?, self.images_of(index)?))
+            }
+            _ => {
+                let record = choose(&entry, name, options.platform.as_ref())?;
+                Ok(Image::open(&self.store, record.manifest)?.saved(names))
+            }
+        }
     }
 
     /// Takes all images of an archive into the store: what docker, podman, skopeo and kiln save, compressed or not.

@@ -11,16 +11,17 @@ use super::lint;
 use super::record::Recorder;
 use super::reproducible::commit_time;
 use super::resolve::Resolver;
+use super::transfer::Package;
 use super::verify::OTHER_HOSTNAME;
-use super::{BuildOptions, BuildResult, Engine, Error};
+use super::{BuildOptions, BuildResult, Engine, Error, OutputKind};
 use crate::diagnostic::Diagnostic;
 use crate::dockerfile::lint::Occasion;
 use crate::exec::{self, Agents, Asker, Executor, Library, Secrets, Setting, Stack};
 use crate::frontend::{self, Plan, PlanOptions, PlannedImage, ResolveImage, ResolvedImage, Unresolved};
 use crate::graph::{BuildGraph, NodeId};
-use crate::image::Image;
+use crate::image::{self, Image};
 use crate::layer::Mtime;
-use crate::oci::{Platform, Reference};
+use crate::oci::{Digest, Encoded, Index, Platform, Reference};
 use crate::solve::{self, Event, Failure, Observe, Settings, Solved};
 use crate::store::Outcome;
 use crate::sys::Cancel;
@@ -31,21 +32,37 @@ const EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// Name of the context that is given on the command line.
 const MAIN_CONTEXT: &str = "context";
 
-/// A finished build: the image, where its layers are, and the tree of the target.
+/// A finished build: its images, where their layers are, and the trees of the target.
 pub(super) struct Built {
-    pub(super) image: Image,
+    /// One for each platform.
+    pub(super) images: Vec<Image>,
+    /// The tree of each image.
+    pub(super) stacks: Vec<Stack>,
+    /// None where the result is one image.
+    pub(super) index: Option<Encoded<Index>>,
     pub(super) library: Arc<Library>,
-    pub(super) stack: Stack,
-    /// Titles of the steps that made the last layers.
-    pub(super) steps: Vec<String>,
+    /// Titles of the steps that made the last layers of each image.
+    pub(super) steps: Vec<Vec<String>>,
     /// The time that was asked for.
     pub(super) epoch: Option<Mtime>,
     cached: usize,
     executed: usize,
 }
 
+impl Built {
+    pub(super) fn package(&self) -> Package<'_> {
+        Package { images: &self.images, index: self.index.as_ref() }
+    }
+
+    /// Returns the image id; of an index, its digest.
+    pub(super) fn id(&self) -> Digest {
+        self.index.as_ref().map_or_else(|| self.images[0].id(), Encoded::digest)
+    }
+}
+
 impl Engine {
-    /// Builds an image, keeps it in the store under its names, and gives it to every output.
+    /// Builds an image, or an index of images for several platforms, keeps it in the store under its names, and gives it
+    /// to every output.
     ///
     /// # Errors
     /// [`Error::Diagnostics`] when the build file is wrong, [`Error::StepFailed`] and [`Error::Step`] when a step is;
@@ -108,9 +125,9 @@ impl Job<'_> {
             self.push(&built)?;
         }
         Ok(BuildResult {
-            image_id: built.image.id(),
-            manifest: built.image.manifest().digest(),
-            manifest_size_bytes: built.image.manifest().descriptor().size,
+            image_id: built.id(),
+            root: built.package().root().clone(),
+            is_index: built.index.is_some(),
             tags: self.options.tags.clone(),
             cached_steps: built.cached,
             executed_steps: built.executed,
@@ -157,6 +174,10 @@ impl Job<'_> {
         let client = self.engine.client(&self.options.insecure_registries);
         let library = Arc::new(Library::new(&self.engine.store, client));
         let plan = self.plan(loaded, self.build_args(loaded, context), &library)?;
+        if plan.is_index && self.options.outputs.iter().any(|output| output.kind == OutputKind::Docker) {
+            // What can only end badly had better not begin.
+            return Err(image::Error::DockerIndex.into());
+        }
         self.warn(loaded, &plan.warnings)?;
         let targets: Vec<NodeId> = plan.images.iter().filter_map(|image| image.target).collect();
         let numbers = plan.graph.needed(&targets).into_iter().zip(1..).collect();
@@ -238,29 +259,25 @@ impl Job<'_> {
     }
 
     fn assemble(&self, plan: &Plan, solved: Solved<exec::Output>, library: &Arc<Library>) -> Result<Built, Error> {
-        let planned = &plan.images[0];
-        let stack = planned.target.map(|target| solved.outputs[&target].stack().clone()).unwrap_or_default();
         let made: BTreeMap<NodeId, Option<Timestamp>> =
             solved.outputs.iter().map(|(id, output)| (*id, output.created())).collect();
         let observer = self.observer();
         let asker = Asker { step: None, observer: &observer, cancel: self.cancel };
-        library.fetch(&stack, asker)?;
         let created = |node: NodeId| made.get(&node).copied().flatten();
-        let stack = self.rewritten(planned, &stack, plan.epoch, library, asker)?;
         let times = Times { epoch: plan.epoch, rewritten: self.rewrites() };
-        let image = assemble(planned, library, stack.layers(), created, times, asker)?;
-        let of_layers = planned.history.iter().filter_map(|item| item.layer);
-        let steps = of_layers.map(|node| plan.graph.node(node).step.title.clone()).collect();
-        let epoch = plan.epoch.map(mtime);
-        Ok(Built {
-            image,
-            library: library.clone(),
-            stack,
-            steps,
-            epoch,
-            cached: solved.cached,
-            executed: solved.executed,
-        })
+        let (mut images, mut stacks, mut steps) = (Vec::new(), Vec::new(), Vec::new());
+        for planned in &plan.images {
+            let stack = planned.target.map(|target| solved.outputs[&target].stack().clone()).unwrap_or_default();
+            library.fetch(&stack, asker)?;
+            let stack = self.rewritten(planned, &stack, plan.epoch, library, asker)?;
+            images.push(assemble(planned, library, stack.layers(), created, times, asker)?);
+            stacks.push(stack);
+            let of_layers = planned.history.iter().filter_map(|item| item.layer);
+            steps.push(of_layers.map(|node| plan.graph.node(node).step.title.clone()).collect());
+        }
+        let index = plan.is_index.then(|| image::index(&images));
+        let (library, cached, executed) = (library.clone(), solved.cached, solved.executed);
+        Ok(Built { images, stacks, index, library, steps, epoch: plan.epoch.map(mtime), cached, executed })
     }
 
     /// Tells whether no file may be later than the epoch.
@@ -290,23 +307,30 @@ impl Job<'_> {
         Ok(Stack::new(layers))
     }
 
-    /// Makes the image visible in the store, compressed if it will leave as such.
+    /// Makes the images visible in the store, compressed if they will leave as such.
     fn keep(&self, mut built: Built) -> Result<Built, Error> {
         let what = "writing image".to_owned();
         self.observer.observe(Event::Phase { what: what.clone(), result: None });
         if self.options.push {
-            built.image = self.engine.compressed(&built.image, self.cancel)?;
+            built = self.compressed(built)?;
         }
-        built.image.commit(&self.engine.store, &self.options.tags)?;
-        let result = Some(built.image.id().to_string());
+        built.package().commit(&self.engine.store, &self.options.tags)?;
+        let result = Some(built.id().to_string());
         self.observer.observe(Event::Phase { what, result });
         Ok(built)
+    }
+
+    fn compressed(&self, built: Built) -> Result<Built, Error> {
+        let images = built.images.iter().map(|image| self.engine.compressed(image, self.cancel));
+        let images = images.collect::<Result<Vec<_>, _>>()?;
+        let index = built.index.map(|_| image::index(&images));
+        Ok(Built { images, index, ..built })
     }
 
     fn push(&self, built: &Built) -> Result<(), Error> {
         let observer = self.observer();
         for tag in &self.options.tags {
-            self.engine.send(&built.image, tag, built.library.registry(), &observer, self.cancel)?;
+            self.engine.send(&built.package(), tag, built.library.registry(), &observer, self.cancel)?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::dockerfile::ast;
 use crate::dockerfile::lint::{Edit, Occasion, Rule, apply, fixes};
 use crate::frontend::{self, PlanOptions, ResolveImage, ResolvedImage, Unresolved};
 use crate::oci::{Platform, Reference};
+use crate::runtime::emulation;
 use crate::solve::Observe;
 use crate::sys::Cancel;
 
@@ -109,9 +110,9 @@ pub(super) fn plan_options(loaded: &Loaded, options: &BuildOptions) -> PlanOptio
     PlanOptions {
         build_args: options.build_args.clone(),
         target: options.target.clone(),
-        platforms: options.platform.iter().cloned().collect(),
+        platforms: options.platforms.clone(),
         build_platform: Platform::host(),
-        emulated: Vec::new(),
+        emulated: emulation::emulated(),
         labels: options.labels.clone(),
         network: options.network,
         allow: options.allow,

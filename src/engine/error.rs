@@ -127,8 +127,8 @@ pub enum Error {
     /// An index offers no image for the platform.
     #[error("{reference} has no image for {platform}; it has: {offered}")]
     NoPlatform {
-        /// The image.
-        reference: crate::oci::Reference,
+        /// The image's name.
+        reference: String,
         /// What was asked for.
         platform: crate::oci::Platform,
         /// What there is.

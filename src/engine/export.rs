@@ -3,8 +3,9 @@ use std::io::{self, BufWriter, Write};
 
 use super::build::{Built, Job};
 use super::{Error, Output, OutputKind, file_error};
-use crate::exec::{Asker, tree};
-use crate::image::{self, Saved};
+use crate::exec::{Asker, Stack, tree};
+use crate::image::{self, Image, Saved};
+use crate::oci::Reference;
 use crate::solve::Event;
 
 impl Job<'_> {
@@ -19,29 +20,49 @@ impl Job<'_> {
             OutputKind::Image | OutputKind::Registry => return Ok(()),
             OutputKind::Local => {
                 let directory = output.destination.as_deref().unwrap_or_else(|| std::path::Path::new("."));
-                tree::copy_to(&built.library, &built.stack, directory, built.epoch, asker)?;
+                for (name, stack) in directories(built) {
+                    tree::copy_to(&built.library, stack, &directory.join(name), built.epoch, asker)?;
+                }
             }
             OutputKind::Tar => {
-                write(output, |out| Ok(tree::write_tar(&built.library, &built.stack, out, built.epoch, asker)?))?;
+                write(output, |out| {
+                    Ok(tree::write_tar(&built.library, &directories(built), out, built.epoch, asker)?)
+                })?;
             }
             OutputKind::Docker | OutputKind::Oci => {
                 let mut names = self.options.tags.clone();
                 names.extend(output.name.clone());
-                let image = match output.kind {
-                    // What BuildKit writes into an OCI archive is compressed, and so are its consumers' expectations.
-                    OutputKind::Oci => self.engine.compressed(&built.image, self.cancel)?,
-                    _ => built.image.clone(),
-                };
-                let saved = [Saved { names, manifest: image.manifest().clone(), config: image.config().clone() }];
                 write(output, |out| match output.kind {
-                    OutputKind::Oci => Ok(image::save_oci(&self.engine.store, &saved, out, self.cancel)?),
-                    _ => Ok(image::save_docker(&self.engine.store, &saved, out, self.cancel)?),
+                    // What BuildKit writes into an OCI archive is compressed, and so are its consumers' expectations.
+                    OutputKind::Oci => {
+                        let images = built.images.iter().map(|image| self.engine.compressed(image, self.cancel));
+                        let saved = saved(names, images.collect::<Result<_, _>>()?, built.index.is_some());
+                        Ok(image::save_oci(&self.engine.store, &[saved], out, self.cancel)?)
+                    }
+                    _ => {
+                        let saved = saved(names, built.images.clone(), built.index.is_some());
+                        Ok(image::save_docker(&self.engine.store, &[saved], out, self.cancel)?)
+                    }
                 })?;
             }
         }
         observer.observe(Event::Phase { what, result: Some(place) });
         Ok(())
     }
+}
+
+/// Returns the trees of a result with the directories they are written into: where there is an index, one for each
+/// platform.
+fn directories(built: &Built) -> Vec<(String, &Stack)> {
+    let name = |image: &Image| match built.index {
+        Some(_) => image.config().value().platform().to_string().replace('/', "_"),
+        None => String::new(),
+    };
+    built.images.iter().map(name).zip(&built.stacks).collect()
+}
+
+fn saved(names: Vec<Reference>, images: Vec<Image>, is_index: bool) -> Saved {
+    if is_index { Saved::index(names, image::index(&images), images) } else { images[0].saved(names) }
 }
 
 /// Opens the place of an output, has `body` write it, and leaves no half of it behind.

@@ -37,7 +37,7 @@ pub use check::{Ask, Finding, Fixed, Report, check, fix};
 pub use error::Error;
 pub use options::{
     ArchiveFormat, BuildOptions, BuildResult, DockerfileSource, ImageDetails, ImageSummary, LoadedImage, Output,
-    OutputKind,
+    OutputKind, SaveOptions,
 };
 pub use outline::{Outline, OutlineArgument, OutlineItem};
 pub use source::{ContextSource, Stream};

@@ -5,7 +5,7 @@ use super::ContextSource;
 use crate::exec::{AgentSource, SecretSource};
 use crate::frontend::Allow;
 use crate::graph::{Host, Network, Ulimit};
-use crate::oci::{Digest, ImageConfig, Manifest, Platform, Reference};
+use crate::oci::{Descriptor, Digest, Encoded, ImageConfig, Index, Manifest, Platform, Reference};
 
 /// What to build and how.
 #[derive(Debug, Clone, Default)]
@@ -48,8 +48,8 @@ pub struct BuildOptions {
     pub push: bool,
     /// Steps at once; none is the number of processors.
     pub jobs: Option<usize>,
-    /// The platform to build for; none is this machine's.
-    pub platform: Option<Platform>,
+    /// The platforms to build for, each once; several make an index. None is this machine's, or the base image's.
+    pub platforms: Vec<Platform>,
     /// Registries that may be asked without TLS, or with a certificate nobody vouches for.
     pub insecure_registries: Vec<String>,
     /// No file of the layers that are made is later than `SOURCE_DATE_EPOCH` says.
@@ -100,12 +100,12 @@ pub enum OutputKind {
 /// What a build made.
 #[derive(Debug, Clone)]
 pub struct BuildResult {
-    /// The config's digest: the image id.
+    /// The config's digest: the image id. Of an index, its own digest.
     pub image_id: Digest,
-    /// The manifest's digest.
-    pub manifest: Digest,
-    /// The manifest's size.
-    pub manifest_size_bytes: u64,
+    /// Of the manifest or the index.
+    pub root: Descriptor,
+    /// Whether it is an index.
+    pub is_index: bool,
     /// The names it got.
     pub tags: Vec<Reference>,
     /// Steps whose results were known.
@@ -119,16 +119,16 @@ pub struct BuildResult {
 pub struct ImageSummary {
     /// The name; none for an image without one.
     pub reference: Option<Reference>,
-    /// The config's digest.
+    /// The config's digest. Of an index, its own digest.
     pub image_id: Digest,
-    /// The manifest's digest.
+    /// The digest of the manifest or index.
     pub manifest: Digest,
     /// When its last layer was made.
     pub created: Option<jiff::Timestamp>,
     /// Bytes of its layers, uncompressed where known.
     pub size_bytes: u64,
-    /// What it is for.
-    pub platform: Platform,
+    /// What it is for: of an index, the platforms of its images.
+    pub platforms: Vec<Platform>,
 }
 
 /// An image, whole.
@@ -148,6 +148,8 @@ pub struct ImageDetails {
     pub config_bytes: Vec<u8>,
     /// Uncompressed bytes of each layer, base first; 0 where not known.
     pub layer_sizes: Vec<u64>,
+    /// The index that has the names, where the image is one of several.
+    pub index: Option<Encoded<Index>>,
 }
 
 /// Form of an archive.
@@ -158,6 +160,15 @@ pub enum ArchiveFormat {
     Docker,
     /// OCI layout alone.
     Oci,
+}
+
+/// How images are written into an archive.
+#[derive(Debug, Clone, Default)]
+pub struct SaveOptions {
+    /// Form of the archive.
+    pub format: ArchiveFormat,
+    /// Which image of an index; none is the whole index.
+    pub platform: Option<Platform>,
 }
 
 /// What one image of an archive became.

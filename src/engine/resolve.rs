@@ -33,8 +33,8 @@ impl Resolver<'_> {
     pub(super) fn known(&self, reference: &Reference, platform: &Platform) -> Result<Option<Image>, Error> {
         let store = &self.engine.store;
         if let Some(digest) = store.tag(reference)?
-            && let Some(record) = store.image(digest)?
-            && platform.preference(&record.platform).is_some()
+            && let Some(entry) = store.entry(digest)?
+            && let Some(record) = entry.image_for(platform)
         {
             return Ok(Some(Image::open(store, record.manifest)?));
         }
@@ -89,5 +89,5 @@ fn no_platform(index: &Encoded<Index>, reference: &Reference, platform: &Platfor
         .collect();
     offered.sort();
     offered.dedup();
-    Error::NoPlatform { reference: reference.clone(), platform: platform.clone(), offered: offered.join(", ") }
+    Error::NoPlatform { reference: reference.to_string(), platform: platform.clone(), offered: offered.join(", ") }
 }

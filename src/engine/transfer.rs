@@ -5,10 +5,11 @@ use super::images::summaries;
 use super::resolve::Resolver;
 use super::{Engine, Error, ImageSummary};
 use crate::exec::{Asker, Layer, Library, Stack};
-use crate::image::Image;
-use crate::oci::{Descriptor, Digest, Platform, Reference};
+use crate::image::{self, Image};
+use crate::oci::{Descriptor, Digest, Encoded, Index, Platform, Reference};
 use crate::registry;
 use crate::solve::{Event, Observe};
+use crate::store::{Entry, Store};
 use crate::sys::Cancel;
 
 /// Blobs sent at once.
@@ -44,12 +45,12 @@ impl Engine {
             Layer::of_image(reference, &resolved.config().value().rootfs.diff_ids, resolved.manifest().value());
         library.fetch_originals(&Stack::new(layers), Asker { step: None, observer: &observer, cancel })?;
         resolved.commit(&self.store, std::slice::from_ref(reference))?;
-        let record = self.store.find_image(&resolved.manifest().digest().to_string())?;
-        let named = summaries(&record).into_iter().find(|each| each.reference.as_ref() == Some(reference));
+        let entry = self.find(&resolved.manifest().digest().to_string())?;
+        let named = summaries(&entry).into_iter().find(|each| each.reference.as_ref() == Some(reference));
         named.ok_or_else(|| Error::NoSuchImage(reference.familiar()))
     }
 
-    /// Sends an image to the registry of its name.
+    /// Sends an image, or an index with its images, to the registry of its name.
     ///
     /// # Errors
     /// [`Error::NoSuchImage`], those of the registry and of the store, [`Error::Cancelled`].
@@ -61,22 +62,32 @@ impl Engine {
         cancel: &Cancel,
     ) -> Result<Digest, Error> {
         let client = self.client(&options.insecure_registries);
-        let record = self.find(&reference.to_string())?;
-        let image = Image::open(&self.store, record.manifest)?;
-        let pushable = self.compressed(&image, cancel)?;
-        self.send(&pushable, reference, &client, &observer, cancel)?;
-        if pushable.manifest().digest() != record.manifest {
-            // From now on the image here is the one that is there.
-            pushable.commit(&self.store, &record.references)?;
-            self.store.remove_image(&record.manifest.to_string(), true)?;
+        let entry = self.find(&reference.to_string())?;
+        let images = match &entry {
+            Entry::Image(image) => vec![Image::open(&self.store, image.manifest)?],
+            Entry::Index(index) => self.images_of(index)?,
+        };
+        let pushable = images.iter().map(|image| self.compressed(image, cancel)).collect::<Result<Vec<_>, _>>()?;
+        let index = match &entry {
+            Entry::Image(_) => None,
+            // One that came from elsewhere stays as it is if its images do.
+            Entry::Index(index) if pushable == images => Some(self.index(index)?),
+            Entry::Index(_) => Some(image::index(&pushable)),
+        };
+        let package = Package { images: &pushable, index: index.as_ref() };
+        self.send(&package, reference, &client, &observer, cancel)?;
+        if package.digest() != entry.digest() {
+            // From now on what is here is what is there.
+            package.commit(&self.store, entry.references())?;
+            self.store.remove_image(&entry.digest().to_string(), true)?;
         }
-        Ok(pushable.manifest().digest())
+        Ok(package.digest())
     }
 
-    /// Sends layers, config and manifest, in an order in which the registry always has what it is told of.
+    /// Sends layers, configs, manifests and the index, in an order in which the registry always has what it is told of.
     pub(super) fn send(
         &self,
-        image: &Image,
+        package: &Package<'_>,
         reference: &Reference,
         client: &registry::Client,
         observer: &Arc<dyn Observe>,
@@ -84,8 +95,9 @@ impl Engine {
     ) -> Result<(), Error> {
         let what = format!("push {}", reference.familiar());
         observer.observe(Event::Phase { what: what.clone(), result: None });
-        let mut blobs: Vec<&Descriptor> = image.manifest().value().layers.iter().collect();
-        blobs.push(&image.manifest().value().config);
+        let manifests = || package.images.iter().map(|image| image.manifest());
+        let mut blobs: Vec<&Descriptor> = manifests().flat_map(|manifest| &manifest.value().layers).collect();
+        blobs.extend(manifests().map(|manifest| &manifest.value().config));
         blobs.sort_by_key(|blob| blob.digest);
         blobs.dedup_by_key(|blob| blob.digest);
         // The largest first, so that the last ones to end are short.
@@ -93,8 +105,15 @@ impl Engine {
         // Once one blob is refused, sending the others is of no use.
         let stop = cancel.child();
         in_parallel(&blobs, &stop, |blob| self.send_blob(blob, reference, client, observer, &stop))?;
-        client.push_manifest(reference, image.manifest(), cancel)?;
-        observer.observe(Event::Phase { what, result: Some(image.manifest().digest().to_string()) });
+        for manifest in manifests() {
+            // Those of an index have no name but their digest.
+            let name = if package.index.is_some() { &reference.with_digest(manifest.digest()) } else { reference };
+            client.push_manifest(name, manifest, cancel)?;
+        }
+        if let Some(index) = package.index {
+            client.push_manifest(reference, index, cancel)?;
+        }
+        observer.observe(Event::Phase { what, result: Some(package.digest().to_string()) });
         Ok(())
     }
 
@@ -118,6 +137,36 @@ impl Engine {
         };
         client.push_blob(reference, blob, &self.store, &|done| tell(done, false), cancel)?;
         tell(blob.size, true);
+        Ok(())
+    }
+}
+
+/// One image, or an index with its images.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Package<'a> {
+    pub(super) images: &'a [Image],
+    pub(super) index: Option<&'a Encoded<Index>>,
+}
+
+impl Package<'_> {
+    /// Returns the descriptor of the index, or of the one manifest.
+    pub(super) fn root(&self) -> &Descriptor {
+        self.index.map_or_else(|| self.images[0].manifest().descriptor(), Encoded::descriptor)
+    }
+
+    pub(super) fn digest(&self) -> Digest {
+        self.root().digest
+    }
+
+    /// Makes it visible in the store.
+    pub(super) fn commit(&self, store: &Store, tags: &[Reference]) -> Result<(), Error> {
+        match self.index {
+            None => self.images[0].commit(store, tags)?,
+            Some(index) => {
+                let documents = self.images.iter().map(|image| (image.manifest(), image.config()));
+                store.commit_index(index, documents, tags)?;
+            }
+        }
         Ok(())
     }
 }

@@ -69,7 +69,7 @@ impl Job<'_> {
         if let Some(difference) = self.difference(first, &second)? {
             return Err(Error::NotReproducible(difference));
         }
-        let result = format!("reproducible: both builds made {}", first.image.id());
+        let result = format!("reproducible: both builds made {}", first.id());
         self.observer().observe(Event::Phase { what, result: Some(result) });
         Ok(())
     }
@@ -98,25 +98,41 @@ impl Job<'_> {
     fn difference(&self, first: &Built, second: &Built) -> Result<Option<Difference>, Error> {
         let observer = self.observer();
         let asker = Asker { step: None, observer: &observer, cancel: self.cancel };
-        let (ours, theirs) = (first.stack.layers(), second.stack.layers());
-        if ours.len() != theirs.len() {
-            return Ok(Some(Difference::Layers));
-        }
-        for (place, (one, other)) in ours.iter().zip(theirs).enumerate() {
-            if one.diff_id()? == other.diff_id()? {
-                continue;
+        for place in 0..first.images.len() {
+            let difference = image_difference((first, second), place, asker)?;
+            if difference.is_some() {
+                return Ok(difference);
             }
-            let step = place.checked_sub(ours.len() - first.steps.len()).map(|own| first.steps[own].clone());
-            let step = step.unwrap_or_else(|| "FROM".to_owned());
-            let (one, other) = (first.library.index(one, asker)?, second.library.index(other, asker)?);
-            return Ok(Some(match different_file(&one, &other) {
-                Some((path, what)) => Difference::File { path, what, step },
-                None => Difference::Layer { step },
-            }));
         }
-        let (one, other) = (first.image.config().value(), second.image.config().value());
-        Ok(different_member(one, other).map(|member| Difference::Config { member }))
+        Ok(None)
     }
+}
+
+/// Returns the first difference between two builds' images at one place of their indexes.
+fn image_difference(
+    (first, second): (&Built, &Built),
+    image: usize,
+    asker: Asker<'_>,
+) -> Result<Option<Difference>, Error> {
+    let (ours, theirs) = (first.stacks[image].layers(), second.stacks[image].layers());
+    let steps = &first.steps[image];
+    if ours.len() != theirs.len() {
+        return Ok(Some(Difference::Layers));
+    }
+    for (place, (one, other)) in ours.iter().zip(theirs).enumerate() {
+        if one.diff_id()? == other.diff_id()? {
+            continue;
+        }
+        let step = place.checked_sub(ours.len() - steps.len()).map(|own| steps[own].clone());
+        let step = step.unwrap_or_else(|| "FROM".to_owned());
+        let (one, other) = (first.library.index(one, asker)?, second.library.index(other, asker)?);
+        return Ok(Some(match different_file(&one, &other) {
+            Some((path, what)) => Difference::File { path, what, step },
+            None => Difference::Layer { step },
+        }));
+    }
+    let (one, other) = (first.images[image].config().value(), second.images[image].config().value());
+    Ok(different_member(one, other).map(|member| Difference::Config { member }))
 }
 
 /// Returns the first entry that two layers do not share, and in what it differs.

@@ -2,8 +2,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{AgentError, SecretError, file};
-use crate::oci::{DiffId, EncodedError};
-use crate::runtime::{self, ExitStatus};
+use crate::oci::{DiffId, EncodedError, Platform};
+use crate::runtime::{self, ExitStatus, ProgramError};
 use crate::sys::Cancelled;
 use crate::{fs, layer, registry, remote, snapshot, store};
 
@@ -23,6 +23,16 @@ pub enum Error {
     /// The process of a step could not be run.
     #[error(transparent)]
     Runtime(#[from] runtime::Error),
+    /// A program of a step is for a machine that this one is not and does not emulate.
+    #[error("a step for {platform} cannot run on this machine ({})", Platform::host())]
+    Foreign {
+        /// What the step is for.
+        platform: Platform,
+        /// Which program it is.
+        source: ProgramError,
+        /// What would let it run.
+        advice: String,
+    },
     /// Files could not be copied.
     #[error(transparent)]
     File(#[from] file::Error),
@@ -91,7 +101,7 @@ impl Error {
     pub fn is_in_the_text(&self) -> bool {
         use file::Error as F;
         match self {
-            Error::Runtime(runtime::Error::User(_) | runtime::Error::Program(_)) => true,
+            Error::Runtime(runtime::Error::User(_) | runtime::Error::Program(_)) | Error::Foreign { .. } => true,
             Error::Secret(SecretError::NotGiven { .. }) | Error::Agent(AgentError::NotGiven { .. }) => true,
             Error::File(error) => {
                 !matches!(error, F::Cancelled(_) | F::Context(_) | F::Content { .. } | F::Scratch(_) | F::Layer(_))
@@ -109,6 +119,7 @@ impl Error {
                 Some(format!("give it with `--secret id={id},src=FILE` or `--secret id={id},env=VARIABLE`"))
             }
             Error::Agent(AgentError::NotGiven { id }) => Some(format!("give it with `--ssh {id}`")),
+            Error::Foreign { advice, .. } => Some(advice.clone()),
             _ => None,
         }
     }

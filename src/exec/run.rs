@@ -14,8 +14,8 @@ use super::{Error, Executor, Output, Tree};
 use crate::cache::{Cache, Recipe};
 use crate::graph::{self, Op};
 use crate::layer::{self, TreeKind, Writer};
-use crate::oci::DiffId;
-use crate::runtime::{self, ContainerSpec, DEFAULT_HOSTNAME, Exit, Limit, Network, Security};
+use crate::oci::{DiffId, Platform};
+use crate::runtime::{self, ContainerSpec, DEFAULT_HOSTNAME, Exit, Limit, Network, Security, emulation};
 use crate::snapshot::{Active, View};
 use crate::solve::{Event, Lookup, Observe, Stream, Work};
 use crate::store::{self, BuildId, Hashing};
@@ -97,7 +97,7 @@ impl Executor {
         if let Err(source) = voice.log.finish() {
             tracing::warn!(path = %path.display(), %source, "the log of a step is incomplete");
         }
-        match ended? {
+        match ended.map_err(|error| in_words(error, run))? {
             Exit { status, .. } if status.success() => Ok(()),
             Exit { status, .. } => Err(Error::Process { status, tail: voice.tail.lines(), log: path }),
         }
@@ -158,6 +158,20 @@ impl Finish {
         self.cache.insert(&recipe, Some(diff_id), &self.build, self.created)?;
         Ok(diff_id)
     }
+}
+
+/// Tells what it is about a program for another machine that forbids a step.
+fn in_words(error: runtime::Error, run: &graph::Run) -> Error {
+    let runtime::Error::Program(source) = error else { return error.into() };
+    let Some(architecture) = source.foreign_architecture() else { return runtime::Error::Program(source).into() };
+    let platform = run.platform.clone();
+    let advice = match format!("{}/{architecture}", platform.os).parse::<Platform>() {
+        Ok(own) if own.architecture != platform.architecture => {
+            format!("the program is of another platform than the step; `--platform={own}` would be for it")
+        }
+        _ => emulation::advice(architecture),
+    };
+    Error::Foreign { platform, source, advice }
 }
 
 fn root(work: &Work<'_, Output>, run: &graph::Run) -> Stack {

@@ -11,22 +11,42 @@ use std::time::{Duration, SystemTime};
 use super::{Asker, Error, Library, Stack};
 use crate::layer::{Content, FileId, Kind, Metadata, Mtime, Node, Writer};
 
-/// Writes the files of a stack as one tar, names in byte order, without whiteouts, all of one time if `epoch` says so.
+/// Writes the files of stacks as one tar, each below the directory of its name, or at the top where that is empty; names
+/// in byte order, without whiteouts, all of one time if `epoch` says so.
 ///
 /// # Errors
 /// Those of fetching and reading layers, and of writing.
 pub fn write_tar(
     library: &Library,
-    stack: &Stack,
+    stacks: &[(String, &Stack)],
     out: &mut dyn Write,
     epoch: Option<Mtime>,
     asker: Asker<'_>,
 ) -> Result<(), Error> {
-    let view = library.view(stack, asker)?;
     let mut writer = Writer::new(out);
+    for (name, stack) in stacks {
+        if !name.is_empty() {
+            let metadata = Metadata { mode: 0o755, mtime: epoch.unwrap_or_default(), ..Metadata::default() };
+            writer.append(name.as_bytes(), &metadata, Content::Directory)?;
+        }
+        append_tree(library, (name, stack), &mut writer, epoch, asker)?;
+    }
+    writer.finish()?;
+    Ok(())
+}
+
+fn append_tree(
+    library: &Library,
+    (directory, stack): (&str, &Stack),
+    writer: &mut Writer<&mut dyn Write>,
+    epoch: Option<Mtime>,
+    asker: Asker<'_>,
+) -> Result<(), Error> {
+    let view = library.view(stack, asker)?;
     let mut names: HashMap<FileId, Vec<u8>> = HashMap::new();
     for (path, node) in view.walk(b"") {
         asker.cancel.check()?;
+        let path = if directory.is_empty() { path } else { [directory.as_bytes(), b"/", &path].concat() };
         let metadata = Metadata { mtime: epoch.unwrap_or(node.metadata.mtime), ..node.metadata.clone() };
         if let Some(first) = names.get(&node.id).filter(|_| !node.is_directory()) {
             writer.append(&path, &metadata, Content::Hardlink(first))?;
@@ -47,7 +67,6 @@ pub fn write_tar(
         writer.append(&path, &metadata, content)?;
         names.insert(node.id, path);
     }
-    writer.finish()?;
     Ok(())
 }
 

@@ -633,13 +633,26 @@ pub(super) fn name(stage: &instruction::Stage) -> Option<&str> {
 }
 
 fn platform(expander: Expander<'_>, word: &Word) -> Result<Platform, Problems> {
-    let text = expander.word(word)?;
+    let undefined = Undefined::default();
+    let text = Expander { undefined: &undefined, ..expander }.word(word)?;
+    // A variable that nobody set is the likelier slip, then a word that no machine is called.
+    let variables = undefined.take();
+    let known = expander.environment.pairs().iter().map(|(name, _)| name.as_str());
+    let variable = variables.first().and_then(|variable| nearest(&variable.value, known));
+    let with_help = |problem: Diagnostic, near: Option<String>| match near {
+        Some(near) => problem.with_help(format!("did you mean `{near}`?")),
+        None => problem,
+    };
     if text.is_empty() {
         let message = format!("empty platform value from expression {}", word.value);
-        return Err(Diagnostic::error("empty-platform", message, word.span).into());
+        let problem = Diagnostic::error("empty-platform", message, word.span);
+        return Err(with_help(problem, variable.map(|name| format!("${name}"))).into());
     }
     text.parse().map_err(|error| {
         let message = format!("failed to parse platform {text}: {error}");
-        Diagnostic::error("invalid-platform", message, word.span).into()
+        let problem = Diagnostic::error("invalid-platform", message, word.span);
+        let near =
+            variable.map(|name| format!("${name}")).or_else(|| nearest(&text, Platform::words()).map(str::to_owned));
+        with_help(problem, near).into()
     })
 }

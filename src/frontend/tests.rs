@@ -245,7 +245,12 @@ fn section_7_9_platforms_choose_images_and_say_what_is_built() {
         ("arm", Some("v7"))
     );
     refused("FROM --platform=$NO base\n", &["empty platform value from expression $NO"]);
-    refused("FROM --platform=foo base\n", &["failed to parse platform foo"]);
+    refused(
+        "FROM --platform=foo base\n",
+        &["failed to parse platform foo: \"foo\": unknown operating system or architecture: invalid argument"],
+    );
+    refused("FROM --platform=$TARGETPLATFROM base\n", &["Dockerfile:1:17", "did you mean `$TARGETPLATFORM`?"]);
+    refused("FROM --platform=arm46 base\n", &["did you mean `arm64`?"]);
 }
 
 #[test]

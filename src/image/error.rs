@@ -67,6 +67,9 @@ pub enum Error {
         /// The blob.
         digest: Digest,
     },
+    /// Docker's archives hold single images alone.
+    #[error("docker exporter does not currently support exporting manifest lists; the OCI format does")]
+    DockerIndex,
     /// The archive could not be written.
     #[error("cannot write the archive")]
     Write {

@@ -1,11 +1,13 @@
 //! An image as a value: a manifest, its config, and the layers both name.
 //!
-//! [`Image::assemble`] makes one from a config and layers, [`Image::open`] reads one from the store. [`save_docker`] and
+//! [`Image::assemble`] makes one from a config and layers, [`Image::open`] reads one from the store, and [`index()`] binds
+//! those of several platforms together. [`save_docker`] and
 //! [`save_oci`] write images into the archives that `docker load`, skopeo, podman and umoci read, and [`load()`] reads
 //! what they write.
 
 mod archive;
 mod error;
+mod index;
 mod load;
 mod save;
 mod spool;
@@ -15,6 +17,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 pub use error::Error;
+pub use index::index;
 pub use load::{LoadOptions, Loaded, load};
 pub use save::{Saved, save_docker, save_oci};
 
@@ -167,7 +170,7 @@ impl Image {
 
     /// Returns the image as it goes into an archive, under `names`.
     pub fn saved(&self, names: Vec<Reference>) -> Saved {
-        Saved { names, manifest: self.manifest.clone(), config: self.config.clone() }
+        Saved { names, index: None, images: vec![self.clone()] }
     }
 
     /// Returns the manifest.

@@ -3,21 +3,38 @@ use std::io::{self, Read, Write};
 
 use serde_json::json;
 
-use super::Error;
 use super::archive::{DockerImage, IMAGE_NAME, REF_NAME};
-use crate::oci::{Descriptor, Digest, Encoded, ImageConfig, Index, Manifest, Reference, media_type};
+use super::{Error, Image};
+use crate::oci::{Descriptor, Digest, Encoded, Index, Reference, media_type};
 use crate::store::{self, Store};
 use crate::sys::Cancel;
 
-/// An image and the names it has in an archive.
+/// An image, or an index with its images, and the names it has in an archive.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Saved {
-    /// Its names; none for an image that is known by its id alone.
-    pub names: Vec<Reference>,
-    /// Its manifest, whose layers are in the store.
-    pub manifest: Encoded<Manifest>,
-    /// Its config.
-    pub config: Encoded<ImageConfig>,
+    pub(super) names: Vec<Reference>,
+    /// None where it is one image.
+    pub(super) index: Option<Encoded<Index>>,
+    /// Its images, whose layers are in the store.
+    pub(super) images: Vec<Image>,
+}
+
+impl Saved {
+    /// Returns an index as it goes into an archive, under `names`; none for one that is known by its digest alone.
+    pub fn index(names: Vec<Reference>, index: Encoded<Index>, images: Vec<Image>) -> Saved {
+        Saved { names, index: Some(index), images }
+    }
+
+    fn root(&self) -> Descriptor {
+        match (&self.index, self.images.first()) {
+            (None, Some(image)) => {
+                let platform = Some(image.config.value().platform());
+                Descriptor { platform, ..image.manifest.descriptor().clone() }
+            }
+            (Some(index), _) => index.descriptor().clone(),
+            (None, None) => unreachable!("what is no index is one image"),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +47,12 @@ enum Format {
 /// equal bytes: entries are sorted, and nothing has a time.
 ///
 /// # Errors
-/// [`Error::MissingLayer`] before anything is written, [`Error::Write`], [`Error::Store`], [`Error::Cancelled`].
+/// [`Error::DockerIndex`] and [`Error::MissingLayer`] before anything is written, [`Error::Write`], [`Error::Store`],
+/// [`Error::Cancelled`].
 pub fn save_docker(store: &Store, images: &[Saved], out: &mut dyn Write, cancel: &Cancel) -> Result<(), Error> {
+    if images.iter().any(|saved| saved.index.is_some()) {
+        return Err(Error::DockerIndex);
+    }
     save(store, images, Format::Docker, out, cancel)
 }
 
@@ -44,7 +65,8 @@ pub fn save_oci(store: &Store, images: &[Saved], out: &mut dyn Write, cancel: &C
 }
 
 fn save(store: &Store, images: &[Saved], format: Format, out: &mut dyn Write, cancel: &Cancel) -> Result<(), Error> {
-    for layer in images.iter().flat_map(|image| &image.manifest.value().layers) {
+    let all = images.iter().flat_map(|saved| &saved.images);
+    for layer in all.flat_map(|image| &image.manifest.value().layers) {
         if store.has_blob(layer.digest)? != Some(layer.size) {
             return Err(Error::MissingLayer { digest: layer.digest });
         }
@@ -107,7 +129,11 @@ fn write_blobs(
 ) -> Result<(), Error> {
     let mut documents: BTreeMap<Digest, &[u8]> = BTreeMap::new();
     let mut blobs = BTreeSet::new();
-    for Saved { manifest, config, .. } in images {
+    for index in images.iter().filter_map(|saved| saved.index.as_ref()) {
+        documents.insert(index.digest(), index.bytes());
+        blobs.insert(index.digest());
+    }
+    for Image { manifest, config } in images.iter().flat_map(|saved| &saved.images) {
         documents.insert(manifest.digest(), manifest.bytes());
         documents.insert(config.digest(), config.bytes());
         blobs.extend([manifest.digest(), config.digest()]);
@@ -146,7 +172,7 @@ fn write_documents(images: &[Saved], format: Format, archive: &mut tar::Builder<
     let index = serde_json::to_vec(&layout_index(images))?;
     append(archive, "index.json", index.len() as u64, index.as_slice())?;
     if format == Format::Docker {
-        let manifest = serde_json::to_vec(&images.iter().map(docker_image).collect::<Vec<_>>())?;
+        let manifest = serde_json::to_vec(&images.iter().flat_map(docker_images).collect::<Vec<_>>())?;
         append(archive, "manifest.json", manifest.len() as u64, manifest.as_slice())?;
     }
     let layout = br#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -164,13 +190,12 @@ fn blob_path(digest: Digest) -> String {
 
 fn layout_index(images: &[Saved]) -> Index {
     let mut manifests = Vec::new();
-    for Saved { names, manifest, config } in images {
-        let platform = Some(config.value().platform());
-        let descriptor = Descriptor { platform, ..manifest.descriptor().clone() };
-        if names.is_empty() {
+    for saved in images {
+        let descriptor = saved.root();
+        if saved.names.is_empty() {
             manifests.push(descriptor.clone());
         }
-        for reference in names {
+        for reference in &saved.names {
             let mut annotations = BTreeMap::from([(IMAGE_NAME.to_owned(), reference.to_string())]);
             if let Some(tag) = reference.tag() {
                 annotations.insert(REF_NAME.to_owned(), tag.to_owned());
@@ -193,13 +218,13 @@ fn tags(image: &Saved) -> Vec<&Reference> {
     tags
 }
 
-fn docker_image(image: &Saved) -> DockerImage {
-    let tags: Vec<String> = tags(image).into_iter().map(without_digest).collect();
-    DockerImage {
+fn docker_images(saved: &Saved) -> impl Iterator<Item = DockerImage> {
+    let tags: Vec<String> = tags(saved).into_iter().map(without_digest).collect();
+    saved.images.iter().map(move |image| DockerImage {
         config: blob_path(image.config.digest()),
-        repo_tags: (!tags.is_empty()).then_some(tags),
+        repo_tags: (!tags.is_empty()).then(|| tags.clone()),
         layers: Some(image.manifest.value().layers.iter().map(|layer| blob_path(layer.digest)).collect()),
-    }
+    })
 }
 
 /// Docker writes names here as people type them, and some readers look for nothing else.
@@ -210,9 +235,10 @@ fn without_digest(reference: &Reference) -> String {
 /// For readers before `manifest.json`: the topmost layer of each tag.
 fn repositories(images: &[Saved]) -> serde_json::Value {
     let mut repositories = BTreeMap::<String, BTreeMap<String, String>>::new();
-    for image in images {
-        let Some(top) = image.config.value().rootfs.diff_ids.last() else { continue };
-        for reference in tags(image) {
+    for saved in images {
+        let top = saved.images.first().and_then(|image| image.config.value().rootfs.diff_ids.last());
+        let Some(top) = top else { continue };
+        for reference in tags(saved) {
             let tags = repositories.entry(reference.familiar_repository()).or_default();
             tags.insert(reference.tag().unwrap_or("latest").to_owned(), top.digest().hex());
         }

@@ -18,15 +18,23 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
-/// Why a text is not a platform.
+/// Why a text is not a platform. Worded as containerd does, which people look up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlatformError {
     /// A lone word that is neither an operating system nor an architecture.
-    #[error("`{0}`: unknown operating system or architecture")]
+    #[error("\"{0}\": unknown operating system or architecture: invalid argument")]
     Unknown(String),
-    /// Empty, or with empty or too many parts.
-    #[error("`{0}` does not have the form os[/architecture[/variant]]")]
+    /// Too many parts.
+    #[error("\"{0}\": cannot parse platform specifier: invalid argument")]
     Shape(String),
+    /// A part is empty, or has characters that no part has.
+    #[error("\"{part}\" is an invalid component of \"{platform}\": invalid argument")]
+    Component {
+        /// The part.
+        part: String,
+        /// The whole text.
+        platform: String,
+    },
 }
 
 const SYSTEMS: &[&str] = &[
@@ -76,6 +84,11 @@ impl Platform {
         Platform::new(std::env::consts::OS, std::env::consts::ARCH, None)
     }
 
+    /// Returns the words that alone are a platform: operating systems and architectures.
+    pub fn words() -> impl Iterator<Item = &'static str> {
+        SYSTEMS.iter().chain(ARCHITECTURES).copied()
+    }
+
     /// Returns this platform with its spelling normalised.
     pub fn normalized(&self) -> Platform {
         Platform {
@@ -117,7 +130,11 @@ impl Platform {
 
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
+        write!(f, "{}", self.os)?;
+        if let Some(version) = &self.os_version {
+            write!(f, "({version})")?;
+        }
+        write!(f, "/{}", self.architecture)?;
         match &self.variant {
             Some(variant) => write!(f, "/{variant}"),
             None => Ok(()),
@@ -129,21 +146,32 @@ impl FromStr for Platform {
     type Err = PlatformError;
 
     fn from_str(text: &str) -> Result<Platform, PlatformError> {
-        let parts: Vec<&str> = text.split('/').collect();
-        if parts
-            .iter()
-            .any(|part| part.is_empty() || !part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.()".contains(&b)))
-        {
-            return Err(PlatformError::Shape(text.to_owned()));
+        let (first, rest) = text.split_once('/').map_or((text, None), |(first, rest)| (first, Some(rest)));
+        let (os, os_version) = match first.split_once('(') {
+            Some((os, version)) => (os, version.strip_suffix(')')),
+            None => (first, None),
+        };
+        let is_word = |part: &str, more: &[u8]| {
+            !part.is_empty()
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b) || more.contains(&b))
+        };
+        let wrong = |part: &str| PlatformError::Component { part: part.to_owned(), platform: text.to_owned() };
+        if !is_word(os, b"") || first.contains('(') && !os_version.is_some_and(|version| is_word(version, b".%+")) {
+            return Err(wrong(first));
         }
+        let parts: Vec<&str> = rest.map(|rest| rest.split('/').collect()).unwrap_or_default();
+        if let Some(part) = parts.iter().find(|part| !is_word(part, b".")) {
+            return Err(wrong(part));
+        }
+        let os_version = os_version.map(str::to_owned);
         match parts[..] {
-            [os, architecture] => Ok(Platform::new(os, architecture, None)),
-            [os, architecture, variant] => Ok(Platform::new(os, architecture, Some(variant))),
-            [word] => {
+            [architecture] => Ok(Platform { os_version, ..Platform::new(os, architecture, None) }),
+            [architecture, variant] => Ok(Platform { os_version, ..Platform::new(os, architecture, Some(variant)) }),
+            [] => {
                 let host = Platform::host();
-                let as_architecture = Platform::new("linux", word, None);
-                if SYSTEMS.contains(&Platform::new(word, "", None).os.as_str()) {
-                    Ok(Platform::new(word, &host.architecture, host.variant.as_deref()))
+                let as_architecture = Platform::new("linux", first, None);
+                if SYSTEMS.contains(&Platform::new(os, "", None).os.as_str()) {
+                    Ok(Platform { os_version, ..Platform::new(os, &host.architecture, host.variant.as_deref()) })
                 } else if ARCHITECTURES.contains(&as_architecture.architecture.as_str()) {
                     Ok(Platform { os: host.os, ..as_architecture })
                 } else {
@@ -171,11 +199,22 @@ mod tests {
             ("linux/arm/6", "linux/arm/v6"),
             ("macos/arm64", "darwin/arm64"),
             ("riscv64", "linux/riscv64"),
+            ("i386", "linux/386"),
+            ("linux/armel", "linux/arm/v6"),
+            ("Linux/ARM64", "linux/arm64"),
+            ("windows(10.0.17763)/amd64", "windows(10.0.17763)/amd64"),
         ] {
             assert_eq!(text.parse::<Platform>().unwrap().to_string(), expected, "{text}");
         }
-        assert!(matches!("foo".parse::<Platform>(), Err(PlatformError::Unknown(_))));
-        assert!(matches!("linux//v1".parse::<Platform>(), Err(PlatformError::Shape(_))));
+        for (text, expected) in [
+            ("foo", "\"foo\": unknown operating system or architecture: invalid argument"),
+            ("a/b/c/d", "\"a/b/c/d\": cannot parse platform specifier: invalid argument"),
+            ("linux//v1", "\"\" is an invalid component of \"linux//v1\": invalid argument"),
+            ("linux/*", "\"*\" is an invalid component of \"linux/*\": invalid argument"),
+            ("win(", "\"win(\" is an invalid component of \"win(\": invalid argument"),
+        ] {
+            assert_eq!(text.parse::<Platform>().unwrap_err().to_string(), expected);
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::scope::Scopes;
 use super::upload::Upload;
 use super::{Client, Error};
 use crate::net;
-use crate::oci::{Descriptor, Encoded, Manifest, Reference};
+use crate::oci::{Descriptor, Encoded, Reference};
 use crate::store::Store;
 use crate::sys::Cancel;
 
@@ -49,14 +49,15 @@ impl Client {
         }
     }
 
-    /// Gives the repository the manifest of an image whose blobs it has.
+    /// Gives the repository the manifest of an image whose blobs it has, or an index whose manifests it has: under the
+    /// tag of the reference, or else under its digest.
     ///
     /// # Errors
     /// [`Error::Denied`], [`Error::Refused`], [`Error::WrongDigest`], [`Error::Cancelled`], and those of the network.
-    pub fn push_manifest(
+    pub fn push_manifest<T: Sync>(
         &self,
         reference: &Reference,
-        manifest: &Encoded<Manifest>,
+        manifest: &Encoded<T>,
         cancel: &Cancel,
     ) -> Result<(), Error> {
         net::block_on(cancel, async {
@@ -70,11 +71,11 @@ impl Client {
         })?
     }
 
-    async fn put_manifest(
+    async fn put_manifest<T>(
         &self,
         repository: &Repository,
         reference: &Reference,
-        manifest: &Encoded<Manifest>,
+        manifest: &Encoded<T>,
     ) -> Result<(), Error> {
         let selector = reference.tag().map_or_else(|| manifest.digest().to_string(), str::to_owned);
         let path = format!("manifests/{selector}");

@@ -113,6 +113,14 @@ pub enum ProgramError {
         /// In words.
         architecture: String,
     },
+    /// The file is for another machine, and what the kernel would run it with is missing.
+    #[error("{program}: is a program for {architecture}, and what this machine would run it with is not in the image")]
+    NoEmulator {
+        /// The file.
+        program: String,
+        /// In words.
+        architecture: String,
+    },
     /// The file is neither a program for this machine nor a script with a `#!` line.
     #[error("{program}: is not a program (no `#!` line and not an executable for this machine)")]
     Format {
@@ -130,4 +138,16 @@ pub enum ProgramError {
     /// An argument or variable cannot be passed to a program.
     #[error("an argument or environment variable contains a NUL byte")]
     Nul,
+}
+
+impl ProgramError {
+    /// Returns the architecture of a program that this machine does not run.
+    pub fn foreign_architecture(&self) -> Option<&str> {
+        match self {
+            ProgramError::ForeignArchitecture { architecture, .. } | ProgramError::NoEmulator { architecture, .. } => {
+                Some(architecture)
+            }
+            _ => None,
+        }
+    }
 }

@@ -9,6 +9,7 @@
 //! Everything is mounted by the container's init in its own mount namespace. When kiln dies, the init is killed, the
 //! kernel kills whatever else lives in the pid namespace, and the mounts go with the last of them.
 
+pub mod emulation;
 mod error;
 mod exit;
 mod ids;

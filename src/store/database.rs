@@ -6,8 +6,11 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::Error;
 
-/// Version of the schema below. Raise it with a step in [`Database::migrate`].
-pub(super) const VERSION: u32 = 1;
+/// Version of the schema: how many [`STEPS`] led to it.
+pub(super) const VERSION: u32 = STEPS.len() as u32;
+
+/// What made each version out of the one before. Stores exist of every version, so steps are only ever added.
+const STEPS: [&str; 2] = [SCHEMA, INDEXES];
 
 /// Longer than 64 builds together need for their short transactions, even on a slow disk.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -58,6 +61,15 @@ CREATE INDEX cache_result ON cache(result);
 CREATE TABLE doomed(kind TEXT NOT NULL, id BLOB NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
 ";
 
+const INDEXES: &str = "
+CREATE TABLE indexes(
+    digest BLOB PRIMARY KEY, media_type TEXT NOT NULL, size INTEGER NOT NULL, added INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE index_images(
+    index_digest BLOB NOT NULL, position INTEGER NOT NULL, manifest BLOB NOT NULL,
+    PRIMARY KEY(index_digest, position)) WITHOUT ROWID;
+CREATE INDEX index_images_manifest ON index_images(manifest);
+";
+
 /// The SQLite file and connections to it: one for each call that is under way.
 #[derive(Debug)]
 pub(super) struct Database {
@@ -104,12 +116,13 @@ impl Database {
         self.read(|connection| Ok(connection.query_row("PRAGMA user_version", [], |row| row.get(0))?))
     }
 
-    /// Makes the schema. The caller holds the store's exclusive lock, so no other process is at it.
-    pub(super) fn migrate(&self) -> Result<(), Error> {
+    /// Makes the schema out of that of version `from`. The caller holds the store's exclusive lock, so no other process
+    /// is at it.
+    pub(super) fn migrate(&self, from: u32) -> Result<(), Error> {
         // The journal mode is kept in the file, and cannot change inside a transaction.
         self.read(|connection| Ok(connection.pragma_update(None, "journal_mode", "WAL")?))?;
         self.write(|transaction| {
-            transaction.execute_batch(SCHEMA)?;
+            STEPS[from as usize..].iter().try_for_each(|step| transaction.execute_batch(step))?;
             Ok(transaction.pragma_update(None, "user_version", VERSION)?)
         })
     }

@@ -128,6 +128,14 @@ pub enum Error {
         /// Its names.
         references: Vec<Reference>,
     },
+    /// An image asked for by id is one of an index.
+    #[error("image {} is one of the index {}", image.short(), index.short())]
+    ImageInIndex {
+        /// The config's digest.
+        image: Digest,
+        /// The index's digest.
+        index: Digest,
+    },
     /// No build is recorded under this id.
     #[error("no such build: {id}")]
     NoSuchBuild {

@@ -1,10 +1,11 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde_json::json;
 
 use super::database::Failure;
+use super::indexes::{Entry, IndexRecord, select_entries, select_indexes};
 use super::{Error, Store, now, time, write_file};
 use crate::oci::{DiffId, Digest, Encoded, ImageConfig, Manifest, Platform, Reference};
 
@@ -31,12 +32,24 @@ pub struct ImageRecord {
     pub references: Vec<Reference>,
 }
 
-/// How an image was asked for.
+/// How an image or index was asked for.
 pub(super) enum Found {
     /// By one of its names.
-    Name(Reference, ImageRecord),
+    Name(Reference, Entry),
     /// By its digest or the beginning of it; all images with this config.
     Id(Digest, Vec<ImageRecord>),
+    /// By its digest or the beginning of it.
+    Index(IndexRecord),
+}
+
+impl Found {
+    pub(super) fn into_entry(self) -> Entry {
+        match self {
+            Found::Name(_, entry) => entry,
+            Found::Id(_, images) => Entry::Image(images.into_iter().next().expect("what is found is at least one")),
+            Found::Index(index) => Entry::Index(index),
+        }
+    }
 }
 
 /// Shorter beginnings of ids are more likely names mistyped, and `rmi` would act on them.
@@ -67,12 +80,7 @@ impl Store {
     ) -> Result<(), Error> {
         let images: Vec<_> = images.into_iter().collect();
         for (manifest, config, _) in &images {
-            let (layers, diff_ids) = (manifest.value().layers.len(), config.value().rootfs.diff_ids.len());
-            if layers != diff_ids {
-                return Err(Error::LayerCount { manifest: manifest.digest(), layers, diff_ids });
-            }
-            self.put_bytes(config.bytes())?;
-            self.put_bytes(manifest.bytes())?;
+            self.put_image_documents(manifest, config)?;
         }
         self.database().write(|transaction| {
             for (manifest, config, tags) in &images {
@@ -85,21 +93,36 @@ impl Store {
         })
     }
 
-    /// Gives an image another name, taking the name from the image that had it.
+    /// Writes the two documents of an image.
+    pub(super) fn put_image_documents(
+        &self,
+        manifest: &Encoded<Manifest>,
+        config: &Encoded<ImageConfig>,
+    ) -> Result<(), Error> {
+        let (layers, diff_ids) = (manifest.value().layers.len(), config.value().rootfs.diff_ids.len());
+        if layers != diff_ids {
+            return Err(Error::LayerCount { manifest: manifest.digest(), layers, diff_ids });
+        }
+        self.put_bytes(config.bytes())?;
+        self.put_bytes(manifest.bytes())?;
+        Ok(())
+    }
+
+    /// Gives the image or index of a digest another name, taking the name from who had it.
     ///
     /// # Errors
     /// [`Error::NoSuchImage`], [`Error::Io`], those of the database.
-    pub fn set_tag(&self, reference: &Reference, manifest: Digest) -> Result<(), Error> {
+    pub fn set_tag(&self, reference: &Reference, digest: Digest) -> Result<(), Error> {
         self.database().write(|transaction| {
-            if select_images(transaction, "manifest = ?", manifest.as_bytes())?.is_empty() {
-                return Err(Error::NoSuchImage { name: manifest.to_string() }.into());
+            if entry(transaction, digest)?.is_none() {
+                return Err(Error::NoSuchImage { name: digest.to_string() }.into());
             }
-            insert_tag(transaction, reference, manifest)?;
+            insert_tag(transaction, reference, digest)?;
             self.write_layout_index(transaction)
         })
     }
 
-    /// Returns the manifest a name stands for.
+    /// Returns the manifest or index a name stands for.
     ///
     /// # Errors
     /// Those of the database.
@@ -107,7 +130,7 @@ impl Store {
         self.database().read(|connection| Ok(select_tag(connection, reference)?))
     }
 
-    /// Returns all names, sorted, with their manifests.
+    /// Returns all names, sorted, with the manifests and indexes they stand for.
     ///
     /// # Errors
     /// Those of the database.
@@ -115,7 +138,7 @@ impl Store {
         self.database().read(|connection| Ok(select_tags(connection)?))
     }
 
-    /// Returns all images, the last added first, those without a name too.
+    /// Returns all images, the last added first, those without a name and those in indexes too.
     ///
     /// # Errors
     /// Those of the database.
@@ -123,25 +146,23 @@ impl Store {
         self.database().read(|connection| Ok(select_images(connection, "?1 IS NULL", None::<&[u8]>)?))
     }
 
-    /// Returns the image with this manifest.
+    /// Returns the image or index with this digest.
     ///
     /// # Errors
     /// Those of the database.
-    pub fn image(&self, manifest: Digest) -> Result<Option<ImageRecord>, Error> {
-        self.database()
-            .read(|connection| Ok(select_images(connection, "manifest = ?1", manifest.as_bytes())?.into_iter().next()))
+    pub fn entry(&self, digest: Digest) -> Result<Option<Entry>, Error> {
+        self.database().read(|connection| Ok(entry(connection, digest)?))
     }
 
-    /// Returns the image people mean by `name`: a reference, an image id or manifest digest, or the beginning of one.
+    /// Returns the image people mean by `name`, as [`Store::find`] does.
     ///
     /// # Errors
-    /// [`Error::NoSuchImage`], [`Error::AmbiguousImage`], those of the database.
+    /// [`Error::NoSuchImage`], also where it is an index; [`Error::AmbiguousImage`], those of the database.
     pub fn find_image(&self, name: &str) -> Result<ImageRecord, Error> {
-        let found = self.database().read(|connection| find(connection, name))?;
-        Ok(match found {
-            Found::Name(_, image) => image,
-            Found::Id(_, images) => images.into_iter().next().expect("what is found is at least one"),
-        })
+        match self.find(name)? {
+            Entry::Image(image) => Ok(image),
+            Entry::Index(_) => Err(Error::NoSuchImage { name: name.to_owned() }),
+        }
     }
 
     /// Returns the layers of an image, base first, each with the size of its tar where that is known.
@@ -165,19 +186,23 @@ impl Store {
     /// Writes `index.json` as the tags are in this transaction. Its holder has the only write lock, so the last file
     /// written belongs to the last transaction.
     pub(super) fn write_layout_index(&self, transaction: &Transaction<'_>) -> Result<(), Failure> {
-        let images = select_images(transaction, "?1 IS NULL", None::<&[u8]>)?;
         let mut manifests = Vec::new();
-        for image in &images {
-            let entry = json!({
-                "mediaType": image.media_type, "digest": image.manifest, "size": image.manifest_size_bytes,
-                "platform": image.platform,
-            });
-            if image.references.is_empty() {
-                manifests.push(entry);
+        for entry in &select_entries(transaction)? {
+            let descriptor = match entry {
+                Entry::Image(image) => json!({
+                    "mediaType": image.media_type, "digest": image.manifest, "size": image.manifest_size_bytes,
+                    "platform": image.platform,
+                }),
+                Entry::Index(index) => json!({
+                    "mediaType": index.media_type, "digest": index.digest, "size": index.index_size_bytes,
+                }),
+            };
+            if entry.references().is_empty() {
+                manifests.push(descriptor);
                 continue;
             }
-            for reference in &image.references {
-                let mut entry = entry.clone();
+            for reference in entry.references() {
+                let mut entry = descriptor.clone();
                 entry["annotations"] = json!({
                     "io.containerd.image.name": reference,
                     "org.opencontainers.image.ref.name": reference.familiar(),
@@ -191,7 +216,7 @@ impl Store {
     }
 }
 
-fn insert_image(
+pub(super) fn insert_image(
     transaction: &Transaction<'_>,
     manifest: &Encoded<Manifest>,
     config: &Encoded<ImageConfig>,
@@ -224,7 +249,11 @@ fn insert_image(
     Ok(())
 }
 
-fn insert_tag(transaction: &Transaction<'_>, reference: &Reference, manifest: Digest) -> rusqlite::Result<()> {
+pub(super) fn insert_tag(
+    transaction: &Transaction<'_>,
+    reference: &Reference,
+    manifest: Digest,
+) -> rusqlite::Result<()> {
     transaction.prepare_cached("INSERT OR REPLACE INTO tags VALUES(?, ?, ?)")?.execute(params![
         reference.to_string(),
         manifest.as_bytes(),
@@ -238,7 +267,7 @@ fn select_tag(connection: &Connection, reference: &Reference) -> rusqlite::Resul
     query.query_row([reference.to_string()], |row| Ok(Digest::from_bytes(row.get(0)?))).optional()
 }
 
-fn select_tags(connection: &Connection) -> rusqlite::Result<Vec<(Reference, Digest)>> {
+pub(super) fn select_tags(connection: &Connection) -> rusqlite::Result<Vec<(Reference, Digest)>> {
     let mut query = connection.prepare_cached("SELECT reference, manifest FROM tags ORDER BY reference")?;
     let rows = query.query_map([], |row| Ok((row.get::<_, String>(0)?, Digest::from_bytes(row.get(1)?))))?;
     let mut tags = Vec::new();
@@ -295,10 +324,10 @@ fn image_record(row: &Row<'_>) -> rusqlite::Result<ImageRecord> {
 pub(super) fn find(connection: &Connection, name: &str) -> Result<Found, Failure> {
     let none = || Error::NoSuchImage { name: name.to_owned() };
     if let Ok(reference) = name.parse::<Reference>() {
-        if let Some(manifest) = select_tag(connection, &reference)?
-            && let Some(image) = select_images(connection, "manifest = ?1", manifest.as_bytes())?.pop()
+        if let Some(digest) = select_tag(connection, &reference)?
+            && let Some(entry) = entry(connection, digest)?
         {
-            return Ok(Found::Name(reference, image));
+            return Ok(Found::Name(reference, entry));
         }
         if let Some(digest) = reference.digest() {
             return by_id(connection, &digest.hex(), name);
@@ -310,17 +339,24 @@ pub(super) fn find(connection: &Connection, name: &str) -> Result<Found, Failure
     if is_id { by_id(connection, digits, name) } else { Err(none().into()) }
 }
 
+/// Returns the image or index with this digest.
+fn entry(connection: &Connection, digest: Digest) -> rusqlite::Result<Option<Entry>> {
+    if let Some(image) = select_images(connection, "manifest = ?1", digest.as_bytes())?.pop() {
+        return Ok(Some(Entry::Image(image)));
+    }
+    Ok(select_indexes(connection, "digest = ?1", digest.as_bytes())?.pop().map(Entry::Index))
+}
+
 fn by_id(connection: &Connection, digits: &str, name: &str) -> Result<Found, Failure> {
     let condition =
         "substr(lower(hex(config)), 1, length(?1)) = ?1 OR substr(lower(hex(manifest)), 1, length(?1)) = ?1";
     let images = select_images(connection, condition, digits)?;
-    let Some(first) = images.first() else { return Err(Error::NoSuchImage { name: name.to_owned() }.into()) };
-    let id = first.image_id;
-    let mut ids: Vec<Digest> = images.iter().map(|image| image.image_id).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    match ids.len() {
-        1 => Ok(Found::Id(id, images)),
-        count => Err(Error::AmbiguousImage { name: name.to_owned(), count }.into()),
+    let mut indexes = select_indexes(connection, "substr(lower(hex(digest)), 1, length(?1)) = ?1", digits)?;
+    let ids: BTreeSet<Digest> = images.iter().map(|image| image.image_id).collect();
+    match (ids.first(), ids.len() + indexes.len()) {
+        (_, 0) => Err(Error::NoSuchImage { name: name.to_owned() }.into()),
+        (Some(&id), 1) => Ok(Found::Id(id, images)),
+        (None, 1) => Ok(Found::Index(indexes.remove(0))),
+        (_, count) => Err(Error::AmbiguousImage { name: name.to_owned(), count }.into()),
     }
 }

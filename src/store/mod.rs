@@ -24,6 +24,7 @@ mod caches;
 mod database;
 mod error;
 mod images;
+mod indexes;
 mod layers;
 mod lock;
 mod memory;
@@ -47,6 +48,7 @@ pub(crate) use cached::CacheRow;
 pub use caches::{CacheDirectory, CacheUse};
 pub use error::Error;
 pub use images::ImageRecord;
+pub use indexes::{Entry, IndexRecord};
 pub use layers::LayerBlob;
 pub use memory::{Resolution, StatDigest};
 pub use partial::Partial;
@@ -91,22 +93,24 @@ impl Store {
         if let Some(store) = Store::open_locked(root, lock, alone)? {
             return Ok(store);
         }
-        // Whoever was to make the schema died at it. Nobody may wait for the exclusive lock with a shared one.
+        // Whoever was to make the schema died at it, or uses an old one. Nobody may wait for the exclusive lock with a shared one.
         let lock = lock_file(root)?;
         lock.exclusive()?;
         Ok(Store::open_locked(root, lock, true)?.expect("with the exclusive lock the schema is made"))
     }
 
-    /// Returns nothing where the schema is missing and somebody else may be about to make it.
+    /// Returns nothing where the schema is missing or old, and somebody else uses it or may be about to make it.
     fn open_locked(root: &Path, lock: Lock, alone: bool) -> Result<Option<Store>, Error> {
         let database = Database::open(root.join("kiln.db"))?;
         match database.version()? {
-            0 if !alone => return Ok(None),
-            0 => {
-                create_layout(root)?;
-                database.migrate()?;
-            }
             VERSION => {}
+            found if found < VERSION && !alone => return Ok(None),
+            found if found < VERSION => {
+                if found == 0 {
+                    create_layout(root)?;
+                }
+                database.migrate(found)?;
+            }
             found => return Err(Error::NewerVersion { path: root.to_owned(), found, supported: VERSION }),
         }
         let store = Store { inner: Arc::new(Inner { root: root.to_owned(), database, lock }) };

@@ -4,7 +4,8 @@ use rusqlite::{Connection, Transaction, params};
 
 use super::database::Failure;
 use super::images::{Found, find, select_images};
-use super::{Error, Store, TreeKey, remove_file};
+use super::indexes::index_of;
+use super::{Entry, Error, ImageRecord, Store, TreeKey, remove_file};
 use crate::oci::{ChainId, DiffId, Digest, Reference};
 
 /// What [`Store::remove_image`] did.
@@ -23,38 +24,32 @@ const BLOB: &str = "blob";
 const LAYER_IS_UNUSED: &str = "kind = 'layer' AND id NOT IN (SELECT diff_id FROM image_layers)";
 
 impl Store {
-    /// Removes a name, and the image with its last name; asked by id, all its names and the image. Then its layers,
-    /// blobs, trees and cached results go that no other image has.
+    /// Removes a name, and the image or index with its last name; asked by id, all its names and itself. Then its
+    /// layers, blobs, trees and cached results go that no other image has. An image stays while an index has it.
     ///
     /// While another process has the store open, the image disappears from every list at once and its bytes stay until
     /// nobody has: a build may be reading them. One handle must not build and remove at the same time.
     ///
     /// # Errors
-    /// [`Error::NoSuchImage`], [`Error::AmbiguousImage`], [`Error::ImageInUse`] (not with `force`), [`Error::Io`],
-    /// those of the database.
+    /// [`Error::NoSuchImage`], [`Error::AmbiguousImage`], [`Error::ImageInUse`] (not with `force`),
+    /// [`Error::ImageInIndex`], [`Error::Io`], those of the database.
     pub fn remove_image(&self, name: &str, force: bool) -> Result<Removed, Error> {
         let mut removed = self.database().write(|transaction| {
             let removed = match find(transaction, name)? {
-                Found::Name(reference, image) => {
+                Found::Name(reference, entry) => {
                     let mut removed = untag(transaction, vec![reference])?;
-                    if image.references.len() <= 1 {
-                        removed.deleted.extend(doom_image(transaction, image.manifest, image.image_id)?);
+                    if entry.references().len() <= 1 {
+                        removed.deleted = doom_entry(transaction, &entry)?;
                     }
                     removed
                 }
                 Found::Id(id, images) => {
-                    let references: Vec<Reference> =
-                        images.iter().flat_map(|image| image.references.iter().cloned()).collect();
-                    let repositories: BTreeSet<String> = references.iter().map(Reference::repository).collect();
-                    if repositories.len() > 1 && !force {
-                        return Err(Error::ImageInUse { image: id, references }.into());
+                    if let Some(index) = index_of_any(transaction, &images)? {
+                        return Err(Error::ImageInIndex { image: id, index }.into());
                     }
-                    let mut removed = untag(transaction, references)?;
-                    for image in images {
-                        removed.deleted.extend(doom_image(transaction, image.manifest, image.image_id)?);
-                    }
-                    removed
+                    remove_by_id(transaction, id, images.into_iter().map(Entry::Image).collect(), force)?
                 }
+                Found::Index(index) => remove_by_id(transaction, index.digest, vec![Entry::Index(index)], force)?,
             };
             self.write_layout_index(transaction)?;
             Ok(removed)
@@ -103,6 +98,60 @@ fn untag(transaction: &Transaction<'_>, references: Vec<Reference>) -> Result<Re
         transaction.execute("DELETE FROM tags WHERE reference = ?", [reference.to_string()])?;
     }
     Ok(Removed { untagged: references, deleted: Vec::new() })
+}
+
+/// Removes all names of what was asked for by its id, and itself.
+fn remove_by_id(
+    transaction: &Transaction<'_>,
+    id: Digest,
+    entries: Vec<Entry>,
+    force: bool,
+) -> Result<Removed, Failure> {
+    let references: Vec<Reference> = entries.iter().flat_map(|entry| entry.references().iter().cloned()).collect();
+    let repositories: BTreeSet<String> = references.iter().map(Reference::repository).collect();
+    if repositories.len() > 1 && !force {
+        return Err(Error::ImageInUse { image: id, references }.into());
+    }
+    let mut removed = untag(transaction, references)?;
+    for entry in &entries {
+        removed.deleted.extend(doom_entry(transaction, entry)?);
+    }
+    Ok(removed)
+}
+
+fn index_of_any(transaction: &Transaction<'_>, images: &[ImageRecord]) -> Result<Option<Digest>, Failure> {
+    for image in images {
+        if let Some(index) = index_of(transaction, image.manifest)? {
+            return Ok(Some(index));
+        }
+    }
+    Ok(None)
+}
+
+/// Takes an image or index from the lists, whose names are gone already; returns the ids of the images that are gone.
+fn doom_entry(transaction: &Transaction<'_>, entry: &Entry) -> Result<Vec<Digest>, Failure> {
+    match entry {
+        Entry::Image(image) => doom_unneeded(transaction, image),
+        Entry::Index(index) => {
+            let key = index.digest.as_bytes();
+            doom(transaction, BLOB, index.digest)?;
+            transaction.execute("DELETE FROM index_images WHERE index_digest = ?", [key])?;
+            transaction.execute("DELETE FROM indexes WHERE digest = ?", [key])?;
+            let mut deleted = vec![index.digest];
+            for image in index.images.iter().filter(|image| image.references.is_empty()) {
+                deleted.extend(doom_unneeded(transaction, image)?);
+            }
+            Ok(deleted)
+        }
+    }
+}
+
+/// Takes an image without names from the lists unless an index has it.
+fn doom_unneeded(transaction: &Transaction<'_>, image: &ImageRecord) -> Result<Vec<Digest>, Failure> {
+    if index_of(transaction, image.manifest)?.is_some() {
+        return Ok(Vec::new());
+    }
+    Ok(doom_image(transaction, image.manifest, image.image_id)?.into_iter().collect())
 }
 
 /// Takes an image from the lists and notes what may have been its alone; returns its id if no other manifest has it.
@@ -159,7 +208,7 @@ fn unused_blobs(transaction: &Transaction<'_>) -> Result<Vec<Digest>, Failure> {
         transaction,
         "SELECT id FROM doomed WHERE kind = 'blob'
          AND id NOT IN (SELECT manifest FROM images) AND id NOT IN (SELECT config FROM images)
-         AND id NOT IN (SELECT digest FROM image_layers) AND id NOT IN (SELECT diff_id FROM layers)
+         AND id NOT IN (SELECT digest FROM indexes) AND id NOT IN (SELECT digest FROM image_layers) AND id NOT IN (SELECT diff_id FROM layers)
          AND id NOT IN (SELECT digest FROM layer_blobs) AND id NOT IN (SELECT manifest FROM resolutions)",
     )?;
     for blob in &blobs {

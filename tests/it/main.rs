@@ -21,6 +21,7 @@ mod lint;
 mod mounts;
 mod multistage;
 mod output;
+mod platform;
 mod progress;
 mod push_pull;
 mod registry_faults;

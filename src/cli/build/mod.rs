@@ -5,6 +5,7 @@ mod context;
 mod grants;
 mod metadata;
 mod output;
+pub(super) mod platform;
 mod print;
 mod reproducible;
 mod unsupported;
@@ -18,7 +19,7 @@ use super::progress::{self, Mode};
 use super::session::{self, Session};
 use crate::engine::{BuildOptions, DockerfileSource, OutputKind};
 use crate::graph::Network;
-use crate::oci::{Platform, Reference};
+use crate::oci::Reference;
 use crate::runtime;
 use crate::solve::Event;
 
@@ -72,9 +73,8 @@ pub(super) struct Args {
     /// Steps that may run at once (default: one for each processor)
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
-    /// The platform to build for, such as linux/arm64
-    #[arg(long, value_name = "OS/ARCH", env = "DOCKER_DEFAULT_PLATFORM", hide_env = true)]
-    platform: Option<String>,
+    #[command(flatten)]
+    platform: platform::Args,
     /// Ask this registry without TLS if need be (repeatable)
     #[arg(long, value_name = "HOST")]
     insecure_registry: Vec<String>,
@@ -124,8 +124,8 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
         session::write(path, result.image_id.to_string().as_bytes())?;
     }
     if let Some(path) = &args.metadata_file {
-        let details = engine.inspect(&result.image_id.to_string())?;
-        session::write(path, &metadata::document(&result, &details))?;
+        let details = (!result.is_index).then(|| engine.inspect(&result.image_id.to_string(), None)).transpose()?;
+        session::write(path, &metadata::document(&result, details.as_ref()))?;
     }
     display.built(&result);
     if display.mode() == Mode::Quiet {
@@ -156,7 +156,7 @@ impl Args {
             },
             push: self.push,
             jobs: self.jobs.map(usize::from),
-            platform: self.platform.as_deref().map(platform).transpose()?,
+            platforms: self.platform.platforms()?,
             insecure_registries: self.insecure_registry.clone(),
             ..BuildOptions::default()
         };
@@ -229,13 +229,6 @@ fn labels(texts: &[String]) -> Result<BTreeMap<String, String>, Error> {
         Ok((name.to_owned(), value.to_owned()))
     };
     texts.iter().map(pair).collect()
-}
-
-pub(super) fn platform(text: &str) -> Result<Platform, Error> {
-    if text.contains(',') {
-        return Err(Error::NotSupported { flag: format!("--platform {text}: more than one platform") });
-    }
-    text.parse().map_err(|error| Error::Usage(format!("--platform {error}")))
 }
 
 #[cfg(test)]

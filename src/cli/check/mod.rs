@@ -38,9 +38,8 @@ pub(super) struct Args {
     /// Value of an ARG; without a value, that of the environment variable (repeatable)
     #[arg(long, value_name = "NAME[=VALUE]")]
     build_arg: Vec<String>,
-    /// The platform to check for, such as linux/arm64
-    #[arg(long, value_name = "OS/ARCH", env = "DOCKER_DEFAULT_PLATFORM", hide_env = true)]
-    platform: Option<String>,
+    #[command(flatten)]
+    platform: build::platform::Args,
     /// List the rules and exit
     #[arg(long)]
     rules: bool,
@@ -98,7 +97,7 @@ impl Args {
             file: self.file.as_deref().map(|path| build::dockerfile(path, session.input())).transpose()?,
             build_args: build::build_args(&self.build_arg, |name| std::env::var(name).ok())?,
             target: self.target.clone(),
-            platform: self.platform.as_deref().map(build::platform).transpose()?,
+            platforms: self.platform.platforms()?,
             ..BuildOptions::default()
         })
     }

@@ -61,7 +61,7 @@ pub(super) fn built(result: &BuildResult, at: Duration) -> String {
     json!({
         "type": "built",
         "image_id": result.image_id,
-        "manifest": result.manifest,
+        "manifest": result.root.digest,
         "tags": result.tags,
         "cached_steps": result.cached_steps,
         "executed_steps": result.executed_steps,

@@ -3,6 +3,7 @@ use std::ffi::{CStr, CString};
 
 use nix::errno::Errno;
 
+use crate::runtime::emulation::machine;
 use crate::runtime::error::ProgramError;
 use crate::runtime::wire::Failure;
 
@@ -59,12 +60,18 @@ fn exists(file: &str) -> bool {
 fn explain(file: &str, errno: Errno) -> ProgramError {
     let program = file.to_owned();
     match errno {
-        Errno::ENOENT | Errno::ENOTDIR => match interpreter(&head(file)) {
-            Some(interpreter) => ProgramError::NoInterpreter { program, interpreter },
-            None => ProgramError::NotFound { program },
-        },
+        Errno::ENOENT | Errno::ENOTDIR => {
+            let head = head(file);
+            match (interpreter(&head), machine(&head)) {
+                (Some(interpreter), _) if !exists(&interpreter) => ProgramError::NoInterpreter { program, interpreter },
+                // What the kernel missed is neither the file nor what the file asks for.
+                (_, Some(architecture)) => ProgramError::NoEmulator { program, architecture },
+                (Some(interpreter), None) => ProgramError::NoInterpreter { program, interpreter },
+                (None, None) => ProgramError::NotFound { program },
+            }
+        }
         Errno::EACCES => ProgramError::Permission { program },
-        Errno::ENOEXEC => match foreign_architecture(&head(file)) {
+        Errno::ENOEXEC => match machine(&head(file)) {
             Some(architecture) => ProgramError::ForeignArchitecture { program, architecture },
             None => ProgramError::Format { program },
         },
@@ -118,26 +125,6 @@ fn elf_interpreter(head: &[u8]) -> Option<String> {
     })
 }
 
-/// Names the machine of an ELF file that is not for this one.
-fn foreign_architecture(head: &[u8]) -> Option<String> {
-    if !head.starts_with(b"\x7fELF") {
-        return None;
-    }
-    let machine = u16::from_le_bytes([*head.get(18)?, *head.get(19)?]);
-    let name = match machine {
-        3 => "386",
-        20 | 21 => "ppc64le",
-        22 => "s390x",
-        40 => "arm",
-        62 => "amd64",
-        183 => "arm64",
-        243 => "riscv64",
-        258 => "loong64",
-        other => return Some(format!("machine type {other}")),
-    };
-    Some(name.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +149,6 @@ mod tests {
         if let Some(loader) = interpreter(&head) {
             assert!(loader.contains("ld-"), "{loader}");
         }
-        assert!(foreign_architecture(&head).is_some_and(|name| name == "amd64" || name == "arm64"));
+        assert!(machine(&head).is_some_and(|name| name == "amd64" || name == "arm64"));
     }
 }

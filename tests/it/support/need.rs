@@ -29,6 +29,8 @@ pub enum Need {
     Git,
     /// A C compiler that links statically.
     Compiler,
+    /// A handler of binfmt_misc that runs arm64 programs in any root.
+    Emulation,
 }
 
 impl Need {
@@ -49,6 +51,7 @@ impl Need {
             Need::Debian => programs(&["mmdebstrap"]),
             Need::Git => programs(&["git"]),
             Need::Compiler => programs(&["cc"]),
+            Need::Emulation => (!emulates()).then(|| "binfmt_misc has no handler for arm64 with the flag F".to_owned()),
         }
     }
 }
@@ -69,6 +72,12 @@ pub fn require(need: Need) -> bool {
 
 fn is_installed(program: &str) -> bool {
     ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/bin"].iter().any(|at| Path::new(at).join(program).exists())
+}
+
+fn emulates() -> bool {
+    let handler = std::fs::read_to_string("/proc/sys/fs/binfmt_misc/qemu-aarch64").unwrap_or_default();
+    let has_flag = |line: &str| line.strip_prefix("flags:").is_some_and(|flags| flags.contains('F'));
+    cfg!(target_arch = "aarch64") || handler.starts_with("enabled") && handler.lines().any(has_flag)
 }
 
 fn user_namespaces() -> bool {
