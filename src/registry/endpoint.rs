@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     fn rules() -> Rules {
-        let text = "[registry.\"plain.example\"]\nhttp = true\n[registry.\"lax.example\"]\ninsecure = true\n[registry.both]\nhttp = true\ninsecure = true\n";
+        let text = "[\"plain.example\"]\nhttp = true\n[\"lax.example\"]\ninsecure = true\n[both]\nhttp = true\ninsecure = true\n";
         Rules { config: toml::from_str(text).unwrap(), insecure: vec!["flag.example:5000".to_owned()] }
     }
 
