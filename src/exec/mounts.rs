@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -105,23 +106,24 @@ impl Executor {
         let MountKind::Cache { id, seed, owner, sharing, .. } = kind else { unreachable!("the caller has looked") };
         let seed = seed.map(|input| stack(work, input));
         let key = key(id, seed, *owner)?;
-        if !mounted.caches.contains_key(&key) {
-            let way = match sharing {
-                Sharing::Shared => CacheUse::Shared,
-                Sharing::Private => CacheUse::Private,
-                Sharing::Locked => CacheUse::Locked,
-            };
-            let fill = |path: &std::path::Path| -> Result<(), Error> {
-                for layer in seed.map(Stack::layers).unwrap_or_default() {
-                    self.library.unpack_onto(layer, path, Asker::of(work))?;
-                }
-                Ok(())
-            };
-            let owner = owner.map(|owner| (owner.mode, owner.uid, owner.gid)).unwrap_or((0o755, 0, 0));
-            let directory = self.library.store().cache_directory(key, way, owner, fill, &work.cancel)?;
-            mounted.caches.insert(key, directory);
-        }
-        Ok(&mounted.caches[&key])
+        let entry = match mounted.caches.entry(key) {
+            Entry::Occupied(entry) => return Ok(entry.into_mut()),
+            Entry::Vacant(entry) => entry,
+        };
+        let way = match sharing {
+            Sharing::Shared => CacheUse::Shared,
+            Sharing::Private => CacheUse::Private,
+            Sharing::Locked => CacheUse::Locked,
+        };
+        let fill = |path: &std::path::Path| -> Result<(), Error> {
+            for layer in seed.map(Stack::layers).unwrap_or_default() {
+                self.library.unpack_onto(layer, path, Asker::of(work))?;
+            }
+            Ok(())
+        };
+        let owner = owner.map(|owner| (owner.mode, owner.uid, owner.gid)).unwrap_or((0o755, 0, 0));
+        let directory = self.library.store().cache_directory(key, way, owner, fill, &work.cancel)?;
+        Ok(entry.insert(directory))
     }
 }
 
