@@ -277,7 +277,7 @@ fn programs_that_cannot_start_say_why() {
     sandbox.file("tmp/lost", "#!/bin/lost\n");
     sandbox.file("tmp/text", "text");
     let mut foreign = fs::read("/bin/busybox").unwrap();
-    foreign[18] = 22;
+    foreign[18] = 93;
     fs::write(sandbox.path("lower/tmp/foreign"), &foreign[..4096]).unwrap();
     for name in ["lost", "text", "foreign"] {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -289,7 +289,7 @@ fn programs_that_cannot_start_say_why() {
         ("/tmp/plain", "/tmp/plain: permission denied; it is not an executable file for this user"),
         ("/tmp/lost", "/tmp/lost: its interpreter /bin/lost is not in the image"),
         ("/tmp/text", "/tmp/text: is not a program (no `#!` line and not an executable for this machine)"),
-        ("/tmp/foreign", "/tmp/foreign: is a program for s390x, which this machine cannot run"),
+        ("/tmp/foreign", "/tmp/foreign: is a program for machine type 93, which this machine cannot run"),
     ];
     for (program, expected) in cases {
         let error = run(&sandbox.spec(&[program])).err().unwrap();
