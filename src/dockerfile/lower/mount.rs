@@ -6,6 +6,7 @@ use super::Problems;
 use crate::diagnostic::{Diagnostic, Span, Spanned};
 use crate::dockerfile::ast::Text;
 use crate::dockerfile::instruction::{Mount, MountKind, Sharing, Word};
+use crate::dockerfile::parse::MOST_FINDINGS;
 use crate::dockerfile::suggest::{did_you_mean, nearest};
 
 const KEYS: [&str; 18] = [
@@ -65,11 +66,9 @@ pub(super) fn lower(value: &Text, problems: &mut Problems) -> Option<Mount> {
     let before = problems.len();
     let fields: Vec<Field> = fields(value).iter().map(field).collect();
     let mut mount = Mount::default();
-    for field in &fields {
-        if let Err(finding) = take(field, &mut mount) {
-            problems.push(finding);
-        }
-    }
+    // Each finding looks for what may have been meant, and nobody reads more of them.
+    let wrong = fields.iter().filter_map(|field| take(field, &mut mount).err());
+    problems.extend(wrong.take(MOST_FINDINGS));
     if problems.len() == before {
         problems.extend(fields.iter().filter_map(|field| misplaced(field, mount.kind)));
         problems.extend(incomplete(&mount, value.span()));
@@ -332,6 +331,15 @@ mod tests {
         ] {
             assert_eq!(size_bytes(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn findings_end_where_nobody_reads_on() {
+        let mut value = Text::at(0);
+        value.push(&"a,".repeat(1000), 0);
+        let mut problems = Problems::default();
+        assert!(lower(&value, &mut problems).is_none());
+        assert_eq!(problems.len(), MOST_FINDINGS);
     }
 
     #[test]
