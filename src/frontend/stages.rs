@@ -146,7 +146,7 @@ impl<'a> Planner<'a> {
         Checked { errors: self.sorted_problems(), warnings: self.warnings }
     }
 
-    /// Plans what [`super::outline`] asks for.
+    /// Plans what [`super::outline()`] asks for.
     pub(super) fn plan_outline(mut self) -> Result<Outline, Vec<Diagnostic>> {
         self.lenient = true;
         self.check_syntax();

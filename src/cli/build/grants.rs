@@ -16,7 +16,7 @@ pub(super) struct Args {
     /// A secret for `RUN --mount=type=secret`: id=NAME[,src=FILE|,env=VARIABLE] (repeatable)
     #[arg(long, value_name = "SECRET")]
     secret: Vec<String>,
-    /// An ssh agent for `RUN --mount=type=ssh`: default, or ID[=SOCKET|KEY[,KEY]] (repeatable)
+    /// An ssh agent for `RUN --mount=type=ssh`: default, ID, ID=SOCKET or ID=KEY,KEY… (repeatable)
     #[arg(long, value_name = "AGENT", num_args = 0..=1, default_missing_value = "default")]
     ssh: Vec<String>,
     /// What RUN may ask for: network.host, security.insecure (repeatable)
@@ -25,7 +25,7 @@ pub(super) struct Args {
     /// A name that RUN can look up, as NAME:ADDRESS or NAME=ADDRESS (repeatable)
     #[arg(long, value_name = "NAME:ADDRESS")]
     add_host: Vec<String>,
-    /// A resource limit of RUN, as NAME=SOFT[:HARD] (repeatable)
+    /// A resource limit of RUN, as NAME=SOFT or NAME=SOFT:HARD (repeatable)
     #[arg(long, value_name = "LIMIT")]
     ulimit: Vec<String>,
     /// Size of /dev/shm in RUN, such as 256m
