@@ -80,7 +80,10 @@ impl<'a, W: Write> Walk<'a, W> {
         let before = before.filter(|node| node.is_directory());
         let hides = match self.kind {
             TreeKind::Whole => true,
-            TreeKind::Upper(kind) => self.is_opaque(&directory, kind)?,
+            // What is made inside of an opaque directory bears no mark of its own, for nothing below shows through there.
+            TreeKind::Upper(kind) => {
+                self.is_opaque(&directory, kind)? || self.open.last().is_some_and(|above| above.hides)
+            }
         };
         let mut there = names(&directory).at("list", self.shown())?;
         if let (true, Some(before)) = (hides, before) {

@@ -329,6 +329,20 @@ fn an_upper_directory_is_the_change() {
 }
 
 #[test]
+fn directories_made_again_inside_of_an_opaque_one_hide_what_was_there() {
+    let below = tempfile::tempdir().unwrap();
+    fs::create_dir_all(below.path().join("opt/keep/sub")).unwrap();
+    fs::write(below.path().join("opt/keep/k"), "k").unwrap();
+    let view = View::of([&layer_of(below.path(), TreeKind::Whole, &View::empty()).2.index]);
+    let upper = tempfile::tempdir().unwrap();
+    let opt = upper.path().join("opt");
+    fs::create_dir_all(opt.join("keep")).unwrap();
+    set_xattr(rustix::fs::CWD, opt.as_os_str().as_encoded_bytes(), b"user.overlay.opaque", b"y").unwrap();
+    let names = layer_of(upper.path(), TreeKind::Upper(OverlayXattrs::User), &view).0;
+    assert_eq!(names, ["opt", "opt/keep", "-opt/keep/k", "-opt/keep/sub"]);
+}
+
+#[test]
 fn features_a_layer_cannot_express_are_refused() {
     let upper = tempfile::tempdir().unwrap();
     let directory = upper.path().join("d");
