@@ -224,6 +224,15 @@ mod tests {
     }
 
     #[test]
+    fn empty_values_of_flags_are_none() {
+        for text in ["HEALTHCHECK --interval= --retries= CMD a", "COPY --from= a /b"] {
+            let source = Source::new("Dockerfile", format!("FROM a\n{text}\n"));
+            assert!(read(&source).is_ok(), "{text}");
+        }
+        assert!(read(&Source::new("Dockerfile", "FROM a\nCOPY <<a/b /d\nx\na/b\n")).is_err());
+    }
+
+    #[test]
     fn bytes_that_are_no_text_are_refused_with_their_place() {
         let refused = source_from_bytes("Dockerfile", b"FROM a\nRUN \xff\n").unwrap_err();
         assert_eq!(refused.to_string(), "Dockerfile:2 is not UTF-8 text (byte 11 of the file)");

@@ -134,6 +134,11 @@ impl Copying {
         &self.remotes
     }
 
+    /// Returns whom everything is to belong to; empty where nothing is said.
+    pub(super) fn owner(&self) -> &str {
+        self.chown.as_deref().unwrap_or_default()
+    }
+
     /// Returns what the history calls it.
     pub(super) fn created_by(&self) -> String {
         let mut text = self.name.to_owned();

@@ -41,7 +41,9 @@ pub(super) fn parse(spec: &str) -> Result<Vec<String>, PortError> {
 }
 
 fn range(text: &str) -> Option<std::ops::RangeInclusive<u16>> {
-    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    let unsigned = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    // As Go reads numbers.
+    let number = |text: &str| unsigned(text.strip_prefix('+').unwrap_or(text));
     let (first, last) = match text.split_once('-') {
         Some((first, last)) => (number(first)?, number(last)?),
         None => (number(text)?, number(text)?),
@@ -63,6 +65,7 @@ mod tests {
             ("[::1]:8080:80", "80/tcp"),
             ("8080-8090:80", "80/tcp"),
             ("80/", "80/tcp"),
+            ("+80", "80/tcp"),
             ("abc", "invalid containerPort: abc"),
             ("65536", "invalid containerPort: 65536"),
             ("9-8", "invalid containerPort: 9-8"),

@@ -10,8 +10,9 @@ const REAL_TIME: [(&str, u32); 2] = [("RTMIN+", 15), ("RTMAX-", 14)];
 
 /// Tells whether `text` is what STOPSIGNAL takes: a number, or a name with or without `SIG`.
 pub(super) fn is_valid(text: &str) -> bool {
-    if let Ok(number) = text.parse::<i32>() {
-        return (1..=64).contains(&number);
+    // As in Docker, which leaves it to the kernel whether a number means anything.
+    if let Ok(number) = text.parse::<i64>() {
+        return number != 0;
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -27,10 +28,10 @@ mod tests {
 
     #[test]
     fn signals_are_numbers_and_names() {
-        for valid in ["9", "SIGTERM", "term", "SIGRTMIN+15", "RTMAX-14", "64"] {
+        for valid in ["9", "SIGTERM", "term", "SIGRTMIN+15", "RTMAX-14", "64", "200", "-1"] {
             assert!(is_valid(valid), "{valid}");
         }
-        for invalid in ["0", "65", "-1", "BAD", "SIGRTMIN+16", "", "SIG"] {
+        for invalid in ["0", "BAD", "SIGRTMIN+16", "", "SIG"] {
             assert!(!is_valid(invalid), "{invalid}");
         }
     }

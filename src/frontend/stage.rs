@@ -296,12 +296,8 @@ impl<'p, 'a> Stage<'p, 'a> {
         self.warn(legacy.map(|pair| lint::legacy_pair(instruction, pair.key.span.to(pair.value.span))));
         let expander = self.expander();
         all(pairs.iter().map(|pair| {
-            let (key, value) = (expander.word(&pair.key)?, expander.word(&pair.value)?);
-            if key.is_empty() {
-                let message = format!("{instruction} names can not be blank");
-                return Err(Diagnostic::error("blank-name", message, pair.key.span).into());
-            }
-            Ok((key, value))
+            // The parser refuses a blank name; one that expands to nothing is taken, as BuildKit takes it.
+            Ok((expander.word(&pair.key)?, expander.word(&pair.value)?))
         }))
     }
 
@@ -406,6 +402,10 @@ impl<'p, 'a> Stage<'p, 'a> {
 
     /// Copies from a tree, or from the context, or from elsewhere.
     fn file(&mut self, copying: &Copying, from: Option<NodeId>) -> Result<(), Problems> {
+        // A linked copy looks names up among its own files, where there are none.
+        if !copying.is_linked() {
+            self.names_nobody(copying.owner())?;
+        }
         let base = self.state.root.filter(|_| !copying.is_linked()).map(|_| Input(0));
         let (sources, inputs) = self.sources(copying, from, u32::from(base.is_some()));
         let actions = copying.actions(&inputs, &working_directory(&self.state.config.config));
@@ -451,6 +451,20 @@ impl<'p, 'a> Stage<'p, 'a> {
         (nodes, inputs)
     }
 
+    /// Refuses names of users where no file says who they are: BuildKit does, and does not take them for root as it takes
+    /// those that a file does not hold.
+    fn names_nobody(&self, owner: &str) -> Result<(), Problems> {
+        let known = |part: &&str| part.is_empty() || *part == "root" || part.parse::<i32>().is_ok();
+        match owner.splitn(2, ':').find(|part| !known(part)) {
+            Some(name) if self.state.root.is_none() && !self.state.is_unknown => {
+                let message = format!("nothing says who `{name}` is: the stage has no files yet");
+                let problem = Diagnostic::error("unknown-owner", message, self.origin.1);
+                Err(problem.with_help("write a number").into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn workdir(&mut self, word: &Word) -> Result<(), Problems> {
         let path = self.expander().word(word)?;
         if !self.state.has_directory {
@@ -464,6 +478,7 @@ impl<'p, 'a> Stage<'p, 'a> {
             return self.note(created_by);
         }
         let user = &self.state.config.config.user;
+        self.names_nobody(user)?;
         let owner = (!user.is_empty()).then(|| Owner { text: user.clone() });
         let action = FileAction::MakeDirectory { path, owner };
         let file = graph::File { base: self.state.root.map(|_| Input(0)), actions: vec![action] };

@@ -535,3 +535,21 @@ fn section_6_7_arguments_of_the_stage_below_are_in_the_history() {
 fn every_from_is_evaluated_also_of_stages_nobody_needs() {
     refused("FROM $NO AS unneeded\nFROM scratch\n", &["base name ($NO) should not be blank"]);
 }
+
+#[test]
+fn section_9_6_names_mean_nothing_where_no_file_says_whose_they_are() {
+    for text in [
+        "FROM scratch\nCOPY --chown=ada a /a\n",
+        "FROM scratch\nCOPY --chown=7:wheel a /a\n",
+        "FROM scratch\nUSER ada\nWORKDIR /w\n",
+    ] {
+        refused(text, &["nothing says who"]);
+    }
+    planned("FROM scratch\nCOPY --chown=root:0 a /a\nCOPY --chown=ada a /b\n");
+}
+
+#[test]
+fn section_3_5_a_name_may_expand_to_nothing() {
+    let plan = planned("FROM scratch\nENV $none=x\n");
+    assert!(plan.images[0].config.config.env.contains(&"=x".to_owned()));
+}

@@ -128,8 +128,9 @@ impl Change {
                 b'w' => 0o222 & self.who,
                 b'X' if !executable => 0,
                 b'x' | b'X' => EXECUTE & self.who,
-                b's' => self.special() & (SET_USER | SET_GROUP),
-                _ => self.special() & STICKY,
+                b's' => self.special(),
+                // The sticky bit belongs to no class, whichever is named.
+                _ => STICKY,
             }
         })
     }
@@ -137,7 +138,7 @@ impl Change {
     /// Returns the bits beside the nine that belong to the classes.
     fn special(&self) -> u32 {
         let of = |class: u32, bit| if self.who & class != 0 { bit } else { 0 };
-        of(0o700, SET_USER) | of(0o070, SET_GROUP) | of(0o007, STICKY)
+        of(0o700, SET_USER) | of(0o070, SET_GROUP)
     }
 
     /// Returns what `=` clears. As chmod(1) has it, a directory keeps its set-id bits unless they are named.
@@ -176,7 +177,9 @@ mod tests {
             ("+s", 0o755, false, 0o6755),
             ("o+s", 0o755, false, 0o755),
             ("+t", 0o777, true, 0o1777),
-            ("u+t", 0o777, true, 0o777),
+            ("u+t", 0o777, true, 0o1777),
+            ("a=rX,u+w", 0o1777, true, 0o1755),
+            ("g=s", 0o1777, false, 0o3707),
             ("u=rwx", 0o6755, false, 0o2755),
             ("a=rx", 0o6755, false, 0o555),
             ("a=rx", 0o6755, true, 0o6555),

@@ -59,8 +59,8 @@ pub struct ContainerConfig {
     /// Command prefix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entrypoint: Option<Vec<String>>,
-    /// Command, or arguments of the entry point.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Command, or arguments of the entry point. An empty one is not written, as Go writes none.
+    #[serde(default, skip_serializing_if = "is_none_or_empty")]
     pub cmd: Option<Vec<String>>,
     /// Whether `cmd` is already a shell line (Windows; BuildKit sets it always).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -182,6 +182,10 @@ fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(des
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+fn is_none_or_empty(words: &Option<Vec<String>>) -> bool {
+    words.as_ref().is_none_or(Vec::is_empty)
+}
+
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -189,6 +193,12 @@ fn is_zero(number: &u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_empty_command_is_not_written() {
+        let config = ContainerConfig { cmd: Some(Vec::new()), ..ContainerConfig::default() };
+        assert_eq!(serde_json::to_string(&config).unwrap(), "{}");
+    }
 
     #[test]
     fn unknown_members_survive_a_round_trip() {

@@ -6,7 +6,8 @@ use crate::dockerfile::ast::{Heredoc, Instruction};
 use crate::dockerfile::instruction::{Add, Copy, CopyFlags, InlineFile, Word};
 
 pub(super) fn copy(instruction: &Instruction, flags: &Flags<'_>, problems: &mut Problems) -> Option<Copy> {
-    let from = flags.spanned("from");
+    // An empty value is none.
+    let from = flags.spanned("from").filter(|from| !from.value.is_empty());
     if let Some(from) = &from {
         no_variable(from, problems);
     }
@@ -76,6 +77,14 @@ fn paths(instruction: &Instruction, problems: &mut Problems) -> Option<Paths> {
                 .with_label("the last word is the destination"),
         );
         return None;
+    }
+    for slashed in sources.iter().filter_map(opened).filter(|heredoc| heredoc.name.contains('/')) {
+        let message = format!("a heredoc named `{}` cannot be a file", slashed.name);
+        problems.push(
+            Diagnostic::error("heredoc-name", message, slashed.marker)
+                .with_label("holds a slash")
+                .with_help("the file is named after the delimiter; its directory is the destination"),
+        );
     }
     let inline = sources.iter().filter_map(opened).map(|heredoc| file(heredoc, heredocs)).collect();
     sources.retain(|word| opened(word).is_none());

@@ -51,14 +51,16 @@ fn checked(
         let message = "missing command after HEALTHCHECK CMD";
         problems.push(Diagnostic::error("missing-arguments", message, kind.span).with_label("needs a command"));
     }
-    let mut duration = |name| flags.value(name).map_or(0, |value| interval(name, value, problems));
+    // An empty value is none.
+    let value = |name| flags.value(name).filter(|value| !value.as_str().is_empty());
+    let mut duration = |name| value(name).map_or(0, |value| interval(name, value, problems));
     Some(Healthcheck::Command {
         command,
         interval: duration("interval"),
         timeout: duration("timeout"),
         start_period: duration("start-period"),
         start_interval: duration("start-interval"),
-        retries: flags.value("retries").map_or(0, |value| retries(value, problems)),
+        retries: value("retries").map_or(0, |value| retries(value, problems)),
     })
 }
 

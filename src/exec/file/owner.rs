@@ -15,23 +15,23 @@ pub(super) struct Ids {
 /// Databases larger than this are not read.
 const MOST_BYTES: u64 = 10 << 20;
 
-/// Returns the numbers of `user[:group]`. Names are looked up in `base`; unknown ones are 0, as is an empty user. A user
-/// without a group has its number as group, or the group its line in the database names.
+/// Returns the numbers of `user[:group]`. Names are looked up in `base`; an unknown user is 0, as is an empty one. A user
+/// without a group has its number as group, or the group its line in the database names; an unknown group changes
+/// nothing of that, but behind a number it is 0.
 ///
 /// # Errors
 /// When a database is there and cannot be read.
 pub(super) fn ids(owner: &Owner, base: Stack<'_>) -> Result<Ids, Error> {
-    let (user, group) = owner.text.split_once(':').unwrap_or((&owner.text, ""));
+    let (user, group) = owner.text.split_once(':').map_or((&owner.text[..], None), |(user, group)| (user, Some(group)));
     let mut ids = match number(user) {
-        Some(uid) => Ids { uid, gid: uid },
+        Some(uid) => Ids { uid, gid: if group.is_none() { uid } else { 0 } },
         None => user_ids(user, base)?,
     };
-    if !group.is_empty() {
-        ids.gid = match number(group) {
-            Some(gid) => gid,
-            None => group_id(group, base)?,
-        };
-    }
+    let gid = match group {
+        None | Some("") => None,
+        Some(group) => number(group).map_or_else(|| group_id(group, base), |gid| Ok(Some(gid)))?,
+    };
+    ids.gid = gid.unwrap_or(ids.gid);
     Ok(ids)
 }
 
@@ -49,12 +49,11 @@ fn user_ids(name: &str, base: Stack<'_>) -> Result<Ids, Error> {
     Ok(ids.unwrap_or_default())
 }
 
-fn group_id(name: &str, base: Stack<'_>) -> Result<u32, Error> {
+fn group_id(name: &str, base: Stack<'_>) -> Result<Option<u32>, Error> {
     if name == "root" {
-        return Ok(0);
+        return Ok(Some(0));
     }
-    let gid = find(base, b"etc/group", name, |line| line.get(2).and_then(|field| number(field)).unwrap_or_default())?;
-    Ok(gid.unwrap_or_default())
+    find(base, b"etc/group", name, |line| line.get(2).and_then(|field| number(field)).unwrap_or_default())
 }
 
 /// Returns what `read` makes of the first line of a database whose first field is `name`.

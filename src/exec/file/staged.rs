@@ -141,7 +141,7 @@ impl<'a> Staged<'a> {
                 // Modes are the archive's own, even in front of what it is unpacked into.
                 let dress = Dress { ids: copy.dress.ids, mode: None };
                 self.ensure_directory(&place, &dress)?;
-                return members.into_iter().try_for_each(|member| self.unpack(&place, member, &dress, &item.node.path));
+                return self.unpack_all(&place, members, &dress, &item.node.path);
             }
         }
         self.copy_file(item, copy)
@@ -151,7 +151,9 @@ impl<'a> Staged<'a> {
     fn copy_directory(&mut self, item: &Item, copy: &Copy<'_>) -> Result<(), Error> {
         let place = self.resolve(b"", &clean(copy.destination.as_bytes()))?.0;
         self.ensure_directory(&place, &copy.dress)?;
-        self.touch(&place, item.node.metadata.mtime);
+        // No layer and no transfer keeps the time of a root: it is that of the last change, which is now.
+        let is_root = item.node.path.is_empty();
+        self.touch(&place, if is_root { self.now } else { item.node.metadata.mtime });
         for node in &item.below {
             self.put_node(join(&place, below(&item.node.path, &node.path)), node, copy, None)?;
         }
@@ -169,7 +171,11 @@ impl<'a> Staged<'a> {
             self.ensure_directory(split(&place).0, &copy.dress)?;
             place
         };
-        self.put_node(target, &item.node, copy, item.data.as_ref())
+        let directory = split(&target).0.to_vec();
+        self.put_node(target, &item.node, copy, item.data.as_ref())?;
+        // As in any file system, a new name is news of the directory that has it.
+        self.touch(&directory, self.now);
+        Ok(())
     }
 
     fn put_node(&mut self, path: Vec<u8>, node: &Node, copy: &Copy<'_>, data: Option<&Vec<u8>>) -> Result<(), Error> {
@@ -240,6 +246,7 @@ impl<'a> Staged<'a> {
                     let metadata = dress.made(self.now);
                     let bytes = Bytes::None;
                     self.put(path, Put { shape: Shape::Directory, metadata, bytes, group: None, fresh: false });
+                    self.touch(split(path).0, self.now);
                 }
             }
         }
@@ -298,11 +305,37 @@ impl<'a> Staged<'a> {
         self.base.view.lookup(path)
     }
 
-    /// Puts one member of an archive below `root`, replacing what is in its place unless both are directories.
-    fn unpack(&mut self, root: &[u8], member: Member, dress: &Dress<'_>, archive: &[u8]) -> Result<(), Error> {
+    /// Puts the members of an archive below `root`. Directories that it holds have its times in the end.
+    fn unpack_all(
+        &mut self,
+        root: &[u8],
+        members: Vec<Member>,
+        dress: &Dress<'_>,
+        archive: &[u8],
+    ) -> Result<(), Error> {
+        let mut directories = Vec::new();
+        for member in members {
+            let is_directory = matches!(&member.kind, MemberKind::Shape { shape: Shape::Directory, .. });
+            let mtime = member.metadata.mtime;
+            let path = self.unpack(root, member, dress, archive)?;
+            self.touch(split(&path).0, self.now);
+            directories.extend(is_directory.then_some((path, mtime)));
+        }
+        for (path, mtime) in directories {
+            if matches!(self.lookup(&path), Some(Found::Directory)) {
+                self.touch(&path, mtime);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts one member of an archive below `root`, replacing what is in its place unless both are directories; returns
+    /// where.
+    fn unpack(&mut self, root: &[u8], member: Member, dress: &Dress<'_>, archive: &[u8]) -> Result<Vec<u8>, Error> {
         let (parent, name) = split(&member.path);
         let parent = self.resolve(root, parent)?.0;
-        self.ensure_directory(&parent, dress)?;
+        // What an archive does not hold has no owner that could be replaced.
+        self.ensure_directory(&parent, &Dress { ids: None, mode: None })?;
         let path = join(&parent, name);
         let metadata = dress.apply(&Shape::Directory, member.metadata);
         let put = match member.kind {
@@ -318,13 +351,13 @@ impl<'a> Staged<'a> {
                 let (parent, name) = split(&target);
                 let target = join(&self.resolve(root, parent)?.0, name);
                 if target == path {
-                    return Ok(());
+                    return Ok(path);
                 }
                 self.linked(&target).ok_or_else(missing)?
             }
         };
         self.put(&path, put);
-        Ok(())
+        Ok(path)
     }
 
     /// Returns another name for what is at `path`, which is no directory.

@@ -492,6 +492,10 @@ fn the_destination_takes_the_time_of_a_directory() {
     assert_eq!(times("", copy("f1.txt", "/x/y")), [9, 1]);
     assert_eq!(times("", copy("dir", "/x/y"))[..3], [9, 1, 1]);
     assert_eq!(times("d 755 0:0 x", copy("dir", "/x"))[..2], [1, 1]);
+    // A directory that gets a name is of now, and so is one that has the contents of a root.
+    assert_eq!(times("d 755 0:0 x", copy("f1.txt", "/x/")), [9, 1]);
+    assert_eq!(times("d 755 0:0 x", copy("dir/sub", "/x/y"))[..2], [9, 1]);
+    assert_eq!(times("d 755 0:0 x", copy(".", "/x"))[..2], [9, 1]);
 }
 
 #[test]
@@ -506,7 +510,9 @@ fn chown_sets_everything_that_is_made() {
         ("7", "7:7"),
         ("7:8", "7:8"),
         (":8", "0:8"),
-        ("7:", "7:7"),
+        ("7:", "7:0"),
+        ("7:nogroup", "7:0"),
+        ("ada:nogroup", "1000:1001"),
         ("root", "0:0"),
         ("root:root", "0:0"),
         ("ada", "1000:1001"),
