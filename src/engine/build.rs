@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -8,6 +8,7 @@ use super::check::plan_options;
 use super::contexts::MainContext;
 use super::dockerfile::{self, Loaded};
 use super::lint;
+use super::named::{Named, Resolving};
 use super::record::Recorder;
 use super::reproducible::commit_time;
 use super::resolve::Resolver;
@@ -111,9 +112,10 @@ pub(super) struct Job<'a> {
 
 impl Job<'_> {
     fn run(&self) -> Result<BuildResult, Error> {
-        let context = MainContext::prepare(&self.options.context, &self.engine.store, self.cancel)?;
+        let context = MainContext::prepare(self.options, &self.engine.store, self.cancel)?;
+        let mut named = Named::prepare(&self.options.build_contexts, &self.engine.store)?;
         let loaded = dockerfile::load(self.options.file.as_ref(), &context)?;
-        let built = self.make(&loaded, &context)?;
+        let built = self.make(&loaded, &context, &mut named)?;
         if self.options.verify {
             self.verify(&loaded, &context, &built)?;
         }
@@ -170,10 +172,10 @@ impl Job<'_> {
     }
 
     /// Plans the build, gets every needed step done, and puts the image together.
-    pub(super) fn make(&self, loaded: &Loaded, context: &MainContext) -> Result<Built, Error> {
+    pub(super) fn make(&self, loaded: &Loaded, context: &MainContext, named: &mut Named) -> Result<Built, Error> {
         let client = self.engine.client(&self.options.insecure_registries);
         let library = Arc::new(Library::new(&self.engine.store, client));
-        let plan = self.plan(loaded, self.build_args(loaded, context), &library)?;
+        let plan = self.plan(loaded, self.build_args(loaded, context), &library, named)?;
         if plan.is_index && self.options.outputs.iter().any(|output| output.kind == OutputKind::Docker) {
             // What can only end badly had better not begin.
             return Err(image::Error::DockerIndex.into());
@@ -191,8 +193,10 @@ impl Job<'_> {
         if self.is_perturbed {
             context = context.reversed();
         }
+        let mut contexts = named.take_directories(&stop);
+        contexts.insert(MAIN_CONTEXT.to_owned(), Arc::new(context));
         let setting = Setting {
-            contexts: HashMap::from([(MAIN_CONTEXT.to_owned(), Arc::new(context))]),
+            contexts,
             build: self.build.clone(),
             secrets: Secrets::new(self.options.secrets.clone()),
             agents: Agents::new(self.options.agents.clone()),
@@ -211,10 +215,17 @@ impl Job<'_> {
         let made = solved.and_then(|solved| self.assemble(&plan, solved, &library));
         executor.settle();
         stat_cache.map_or(Ok(()), |cache| cache.save())?;
+        named.save()?;
         made
     }
 
-    fn plan(&self, loaded: &Loaded, build_args: BTreeMap<String, String>, library: &Library) -> Result<Plan, Error> {
+    fn plan(
+        &self,
+        loaded: &Loaded,
+        build_args: BTreeMap<String, String>,
+        library: &Library,
+        named: &Named,
+    ) -> Result<Plan, Error> {
         let observer = self.observer();
         let resolver = Resolver {
             engine: self.engine,
@@ -223,8 +234,10 @@ impl Job<'_> {
             observer: &observer,
             cancel: self.cancel,
         };
-        let images = Images(resolver);
-        let options = PlanOptions { build_args, ..plan_options(loaded, self.options) };
+        let others = Images(resolver);
+        let images = Resolving { named, others: &others, store: &self.engine.store, cancel: self.cancel };
+        let contexts = named.names.clone();
+        let options = PlanOptions { build_args, contexts, ..plan_options(loaded, self.options) };
         frontend::plan(&loaded.source, &loaded.file, &options, &images).map_err(|found| {
             self.cancel.check().err().map_or(Error::Diagnostics { file: loaded.source.clone(), found }, Error::from)
         })
@@ -368,7 +381,7 @@ pub(super) fn resolved(reference: &Reference, image: &Image) -> ResolvedImage {
 }
 
 /// Returns an error and what led to it, in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
     texts.dedup();

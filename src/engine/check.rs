@@ -11,7 +11,7 @@ use super::{BuildOptions, Engine, Error, build, file_error, lint};
 use crate::diagnostic::{Diagnostic, Severity, Source, Span};
 use crate::dockerfile::ast;
 use crate::dockerfile::lint::{Edit, Occasion, Rule, apply, fixes};
-use crate::frontend::{self, PlanOptions, ResolveImage, ResolvedImage, Unresolved};
+use crate::frontend::{self, NamedContexts, PlanOptions, ResolveImage, ResolvedImage, Unresolved};
 use crate::oci::{Platform, Reference};
 use crate::runtime::emulation;
 use crate::solve::Observe;
@@ -67,7 +67,7 @@ impl Engine {
     ) -> Result<Report, Error> {
         let client = self.client(&options.insecure_registries);
         let resolver = Resolver { engine: self, registry: &client, pull: options.pull, observer, cancel };
-        let context = MainContext::prepare(&options.context, &self.store, cancel)?;
+        let context = MainContext::prepare(options, &self.store, cancel)?;
         let report = match ask {
             Ask::Store => report(options, &context, &Stored(resolver)),
             Ask::Registries => report(options, &context, &build::Images(resolver)),
@@ -115,6 +115,7 @@ pub(super) fn plan_options(loaded: &Loaded, options: &BuildOptions) -> PlanOptio
         emulated: emulation::emulated(),
         labels: options.labels.clone(),
         network: options.network,
+        contexts: NamedContexts::default(),
         allow: options.allow,
         hosts: options.hosts.clone(),
         ulimits: options.ulimits.clone(),

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::dockerfile::MAX_BYTES;
 use super::stat_cache::StatCache;
-use super::{ContextSource, Error, file_error};
+use super::{BuildOptions, ContextSource, Error, file_error};
 use crate::context::{self, ARCHIVE_START_BYTES, Context, Ignore, is_archive};
+use crate::graph::{Git, GitMtime, Http};
+use crate::remote::Remotes;
 use crate::store::{Store, Temporary};
 use crate::sys::Cancel;
 
@@ -24,7 +26,8 @@ pub(super) struct MainContext {
 
 impl MainContext {
     /// Fetches and unpacks what must be.
-    pub(super) fn prepare(source: &ContextSource, store: &Store, cancel: &Cancel) -> Result<MainContext, Error> {
+    pub(super) fn prepare(options: &BuildOptions, store: &Store, cancel: &Cancel) -> Result<MainContext, Error> {
+        let source = &options.context;
         let name = source.to_string();
         match source {
             ContextSource::Directory(_) => MainContext::local(source),
@@ -36,6 +39,11 @@ impl MainContext {
                 }
                 unpacked(name, archive, store, cancel)
             }
+            ContextSource::Remote(url) => match Git::of_context(url) {
+                Some(Ok(git)) => checked_out(name, git, options, store, cancel),
+                Some(Err(source)) => Err(Error::GitContext { context: name, source }),
+                None => downloaded(name, url, store, cancel),
+            },
             ContextSource::Stream(stream) => {
                 let (start, stream) = peek(cancel.guard(stream.clone())).map_err(Error::Stream)?;
                 if is_archive(&start) { unpacked(name, stream, store, cancel) } else { text(name, stream, store) }
@@ -67,6 +75,58 @@ impl MainContext {
     }
 }
 
+/// Build argument that keeps `.git` in a context.
+const KEEP_GIT_DIRECTORY: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
+
+fn checked_out(
+    name: String,
+    mut git: Git,
+    options: &BuildOptions,
+    store: &Store,
+    cancel: &Cancel,
+) -> Result<MainContext, Error> {
+    let keep = options.build_args.get(KEEP_GIT_DIRECTORY).map(String::as_str);
+    git.keep_git_directory |= matches!(keep, Some("1" | "true" | "True" | "TRUE" | "t" | "T"));
+    if options.build_args.contains_key("SOURCE_DATE_EPOCH") {
+        // Files whose time is that of the build would not be the same the next time.
+        git.mtime = GitMtime::Commit;
+    }
+    let remotes = Remotes::new(store);
+    let commit = remotes.resolve(&git, cancel)?;
+    let fetched = match remotes.checked_out(&git, &commit)? {
+        Some(fetched) => fetched,
+        None => remotes.check_out(&git, &commit, cancel)?,
+    };
+    Ok(MainContext { name, directory: fetched.directory, is_local: false, text: None, _temporary: None })
+}
+
+/// Name of a file that is no archive, in the context that it is alone (BuildKit's).
+const DOWNLOADED: &str = "context";
+
+fn downloaded(name: String, url: &str, store: &Store, cancel: &Cancel) -> Result<MainContext, Error> {
+    let http = Http { url: url.to_owned(), name: DOWNLOADED.to_owned(), checksum: None };
+    let remotes = Remotes::new(store);
+    let fetched = match remotes.known(&http, cancel)? {
+        Some(fetched) => fetched,
+        None => remotes.download(&http, &|_, _| {}, cancel)?,
+    };
+    let path = fetched.directory.join(DOWNLOADED);
+    let file = File::open(&path).map_err(file_error("open", &path))?;
+    let (start, file) = peek(file).map_err(file_error("read", &path))?;
+    if is_archive(&start) {
+        return unpacked(name, file, store, cancel);
+    }
+    let text = Some(whole(file).map_err(file_error("read", &path))?);
+    Ok(MainContext { name, directory: fetched.directory, is_local: false, text, _temporary: None })
+}
+
+/// Reads a build file.
+fn whole(reader: impl Read) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    reader.take(MAX_BYTES + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_BYTES { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
+}
+
 /// Returns the first bytes of `reader`, and all of it.
 fn peek(mut reader: impl Read) -> io::Result<(Vec<u8>, impl Read)> {
     let mut start = Vec::new();
@@ -83,11 +143,7 @@ fn unpacked(name: String, archive: impl Read + Send, store: &Store, cancel: &Can
 
 /// Takes a stream for a build file that needs no files.
 fn text(name: String, stream: impl Read, store: &Store) -> Result<MainContext, Error> {
-    let mut text = Vec::new();
-    stream.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(Error::Stream)?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(Error::Stream(io::ErrorKind::FileTooLarge.into()));
-    }
+    let text = whole(stream).map_err(Error::Stream)?;
     let temporary = store.temporary()?;
     let directory = temporary.path().to_owned();
     Ok(MainContext { name, directory, is_local: false, text: Some(text), _temporary: Some(temporary) })

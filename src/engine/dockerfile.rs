@@ -102,7 +102,7 @@ fn read(file: File) -> io::Result<Vec<u8>> {
 }
 
 /// Returns the rules of `<dockerfile>.dockerignore` next to the build file, else of `.dockerignore` in the context.
-fn ignore(context: &Path, dockerfile: Option<&Path>) -> Result<Ignore, Error> {
+pub(super) fn ignore(context: &Path, dockerfile: Option<&Path>) -> Result<Ignore, Error> {
     let beside = dockerfile.map(|path| {
         let mut name = path.as_os_str().to_owned();
         name.push(".dockerignore");

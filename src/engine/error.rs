@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use super::Difference;
 use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::sys::Cancelled;
-use crate::{context, dockerfile, exec, image, layer, registry, store};
+use crate::{context, dockerfile, exec, image, layer, registry, remote, store};
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +87,25 @@ pub enum Error {
         /// What was given.
         path: PathBuf,
     },
+    /// The name of a context.
+    #[error("invalid context name {name}")]
+    ContextName {
+        /// As it was given.
+        name: String,
+        /// Why.
+        source: crate::oci::ReferenceError,
+    },
+    /// A context in a repository.
+    #[error("the context {context} is nothing that a repository has")]
+    GitContext {
+        /// The repository.
+        context: String,
+        /// What is wrong with what stands behind it.
+        source: crate::graph::GitError,
+    },
+    /// A context from elsewhere.
+    #[error("cannot load the build context")]
+    Remote(#[source] remote::Error),
     /// A context that comes as a stream.
     #[error("cannot read the context from standard input")]
     Stream(#[source] io::Error),
@@ -194,6 +213,12 @@ impl From<context::Error> for Error {
             context::Error::Cancelled(_) => Error::Cancelled,
             other => Error::Context(other),
         }
+    }
+}
+
+impl From<remote::Error> for Error {
+    fn from(error: remote::Error) -> Error {
+        if error.is_cancellation() { Error::Cancelled } else { Error::Remote(error) }
     }
 }
 

@@ -18,7 +18,9 @@ mod dockerfile;
 mod error;
 mod export;
 mod images;
+mod layout;
 mod lint;
+mod named;
 mod options;
 mod outline;
 mod record;
@@ -40,7 +42,7 @@ pub use options::{
     OutputKind, SaveOptions,
 };
 pub use outline::{Outline, OutlineArgument, OutlineItem};
-pub use source::{ContextSource, Stream};
+pub use source::{ContextSource, NamedSource, Stream};
 pub use targets::{Target, Targets};
 pub use transfer::TransferOptions;
 pub use verify::Difference;

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::ContextSource;
+use super::{ContextSource, NamedSource};
 use crate::exec::{AgentSource, SecretSource};
 use crate::frontend::Allow;
 use crate::graph::{Host, Network, Ulimit};
@@ -12,6 +12,8 @@ use crate::oci::{Descriptor, Digest, Encoded, ImageConfig, Index, Manifest, Plat
 pub struct BuildOptions {
     /// Where the files come from.
     pub context: ContextSource,
+    /// Further contexts by name (`--build-context`).
+    pub build_contexts: BTreeMap<String, NamedSource>,
     /// The Dockerfile; none means `Dockerfile`, then `dockerfile`, in the context.
     pub file: Option<DockerfileSource>,
     /// Names the result gets.

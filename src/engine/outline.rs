@@ -66,7 +66,7 @@ impl Engine {
         observer: &Arc<dyn Observe>,
         cancel: &Cancel,
     ) -> Result<Outline, Error> {
-        let context = MainContext::prepare(&options.context, &self.store, cancel)?;
+        let context = MainContext::prepare(options, &self.store, cancel)?;
         let loaded = dockerfile::load(options.file.as_ref(), &context)?;
         let client = self.client(&options.insecure_registries);
         let images = Stored(Resolver { engine: self, registry: &client, pull: false, observer, cancel });
@@ -84,7 +84,7 @@ impl Engine {
         options: &BuildOptions,
         cancel: &Cancel,
     ) -> Result<(Source, instruction::Dockerfile), Error> {
-        let context = MainContext::prepare(&options.context, &self.store, cancel)?;
+        let context = MainContext::prepare(options, &self.store, cancel)?;
         let loaded = dockerfile::load(options.file.as_ref(), &context)?;
         Ok((loaded.source, loaded.file))
     }
@@ -94,7 +94,7 @@ impl Engine {
     /// # Errors
     /// What is wrong with the file.
     pub fn plan(&self, options: &BuildOptions, observer: &Arc<dyn Observe>, cancel: &Cancel) -> Result<Plan, Error> {
-        let context = MainContext::prepare(&options.context, &self.store, cancel)?;
+        let context = MainContext::prepare(options, &self.store, cancel)?;
         let loaded = dockerfile::load(options.file.as_ref(), &context)?;
         let client = self.client(&options.insecure_registries);
         let resolver = Resolver { engine: self, registry: &client, pull: options.pull, observer, cancel };

@@ -71,7 +71,7 @@ impl Resolver<'_> {
 }
 
 /// Returns the descriptor of an index that fits `platform` best.
-fn choose(index: &Encoded<Index>, reference: &Reference, platform: &Platform) -> Result<Descriptor, Error> {
+pub(super) fn choose(index: &Encoded<Index>, reference: &Reference, platform: &Platform) -> Result<Descriptor, Error> {
     let candidates = index.value().manifests.iter().filter(|each| media_type::is_manifest(&each.media_type));
     let ranked = candidates.filter_map(|each| Some((platform.preference(each.platform.as_ref()?)?, each)));
     let best = ranked.min_by_key(|(rank, _)| *rank);

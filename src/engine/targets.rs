@@ -42,7 +42,7 @@ impl Engine {
     /// # Errors
     /// What is wrong with the file.
     pub fn targets(&self, options: &BuildOptions, cancel: &Cancel) -> Result<Targets, Error> {
-        let context = MainContext::prepare(&options.context, &self.store, cancel)?;
+        let context = MainContext::prepare(options, &self.store, cancel)?;
         let loaded = dockerfile::load(options.file.as_ref(), &context)?;
         Ok(list(&loaded))
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::build::{Built, Job};
 use super::contexts::MainContext;
 use super::dockerfile::Loaded;
+use super::named::Named;
 use super::record::Recorder;
 use super::{BuildOptions, Error};
 use crate::exec::Asker;
@@ -87,7 +88,8 @@ impl Job<'_> {
             build: build.clone(),
             is_perturbed: true,
         };
-        let made = job.make(loaded, context);
+        let mut named = Named::prepare(&options.build_contexts, &self.engine.store)?;
+        let made = job.make(loaded, context, &mut named);
         let outcome = if made.is_ok() { Outcome::Done } else { Outcome::Failed };
         let recorded = self.engine.store.finish_build(&build, outcome, &recorder.steps());
         let made = made?;

@@ -13,6 +13,7 @@ mod expand;
 mod history;
 mod lint;
 mod mounts;
+mod named;
 mod outline;
 mod ports;
 mod remote;
@@ -32,6 +33,7 @@ use crate::dockerfile::instruction;
 use crate::graph::{BuildGraph, Host, Network, NodeId, Ulimit};
 use crate::oci::{Digest, ImageConfig, Platform, Reference};
 
+pub use named::{NamedContext, NamedContexts};
 pub use outline::{Argument, Given, Outline};
 
 use stages::Planner;
@@ -91,6 +93,8 @@ pub struct PlanOptions {
     pub ulimits: Vec<Ulimit>,
     /// Size of `/dev/shm` in RUN, in bytes.
     pub shm_size_bytes: Option<u64>,
+    /// What stands for images and stages of certain names.
+    pub contexts: NamedContexts,
     /// Whether cached results are ignored.
     pub no_cache: bool,
     /// What the context does not hold, where a warning about that is wanted.

@@ -13,7 +13,7 @@ use super::{PlannedHistory, Problems, ResolvedImage, all, history, lint, ports, 
 use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::dockerfile::instruction::{self, Add, Arg, Command, Copy, Instruction, Pair, Run, Step, Word};
 use crate::dockerfile::{nearest, parse_trigger};
-use crate::graph::{self, FileAction, Input, Merge, NodeId, Op, Owner};
+use crate::graph::{self, CopyOptions, CopySource, FileAction, Input, Merge, NodeId, Op, Owner};
 use crate::oci::{Empty, Healthcheck, ImageConfig, Platform, Reference};
 
 /// What a stage has come to: all that a stage built on it inherits.
@@ -50,6 +50,21 @@ impl State {
         };
         config.config.working_dir = "/".to_owned();
         State::new(None, config, platform.clone())
+    }
+
+    /// Returns the state of a named context: all its files, as one layer.
+    fn of_files(planner: &mut Planner<'_>, source: &graph::Source, stage: &instruction::Stage) -> State {
+        let place = &stage.base;
+        let name = name(stage).filter(|name| planner.is_named(name)).unwrap_or(&place.value);
+        let files = planner.add_files(source, name, place.span);
+        let from = CopySource::Path { from: Input(0), path: "/".to_owned() };
+        let all = FileAction::Copy { source: from, destination: "/".to_owned(), options: CopyOptions::default() };
+        let op = Op::File(graph::File { base: None, actions: vec![all] });
+        let title = format!("[context {name}] copy");
+        let root = planner.add(op, vec![files], title.clone(), Some((planner.source.clone(), place.span)));
+        let scratch = State::scratch(planner.platform(None));
+        let history = vec![PlannedHistory { created_by: title, layer: Some(root) }];
+        State { root: Some(root), history, ..scratch }
     }
 
     fn new(root: Option<NodeId>, mut config: ImageConfig, platform: Platform) -> State {
@@ -93,7 +108,8 @@ impl<'p, 'a> Stage<'p, 'a> {
         let stage = &planner.file.stages[index];
         let ground = Ground::find(planner, index)?;
         let triggers = planner.report(triggers_of(ground.triggers(), stage.base.span))?;
-        let steps = triggers.iter().map(|(_, step)| step).chain(&stage.steps);
+        let own: &[Step] = if planner.replacement(index).is_some() { &[] } else { &stage.steps };
+        let steps = triggers.iter().map(|(_, step)| step).chain(own);
         let count = steps.filter(|step| titles::is_step(&step.instruction)).count();
         let is_pulled = matches!(ground, Ground::Image(_));
         let platform = planner.is_index.then(|| ground.platform());
@@ -116,7 +132,7 @@ impl<'p, 'a> Stage<'p, 'a> {
             title: String::new(),
         };
         stage.fire(&triggers);
-        stage.follow();
+        stage.follow(own);
         Some(stage.state)
     }
 
@@ -139,8 +155,7 @@ impl<'p, 'a> Stage<'p, 'a> {
         }
     }
 
-    fn follow(&mut self) {
-        let steps = &self.planner.file.stages[self.index].steps;
+    fn follow(&mut self, steps: &[Step]) {
         for step in steps {
             self.origin = (self.planner.source.clone(), step.span);
             self.instruct(step, "");
@@ -601,6 +616,7 @@ impl Ground {
         match planner.base(index)? {
             Base::Scratch => Some(Ground::State(State::scratch(planner.platform(None)))),
             Base::Stage(earlier) => Some(Ground::State(State::clone(&*planner.state(earlier)?))),
+            Base::Files(source) => Some(Ground::State(State::of_files(planner, &source, stage))),
             Base::Image(reference, own) => {
                 let platform = planner.platform(own.as_ref()).clone();
                 let found = planner.image(&reference, &platform, stage.base.span);

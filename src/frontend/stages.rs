@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::environment::{Environment, automatic, is_predefined};
 use super::expand::{Expander, Undefined};
+use super::named::NamedContext;
 use super::outline::{Declared, Outline};
 use super::stage::{Stage, State};
 use super::{Checked, Plan, PlanOptions, PlannedImage, Problems, ResolveImage, ResolvedImage, Unresolved, lint};
@@ -59,6 +60,8 @@ pub(super) enum Base {
     Scratch,
     Stage(usize),
     Image(Reference, Option<Platform>),
+    /// A named context.
+    Files(graph::Source),
 }
 
 /// Who reads from another stage, for what is said where that cannot be.
@@ -73,10 +76,20 @@ pub(super) enum Reader {
     },
 }
 
+impl Base {
+    fn of(context: &NamedContext, platform: Option<Platform>) -> Base {
+        match context {
+            NamedContext::Image(reference) => Base::Image(reference.clone(), platform),
+            NamedContext::Files(source) => Base::Files(source.clone()),
+        }
+    }
+}
+
 /// What `--from` means.
 enum From {
     Stage(usize),
     Image(Reference),
+    Files(graph::Source),
 }
 
 impl<'a> Planner<'a> {
@@ -329,7 +342,9 @@ impl<'a> Planner<'a> {
     }
 
     fn froms(&self, stage: usize) -> impl Iterator<Item = (&'a Spanned<String>, Reader)> + use<'a> {
-        self.file.stages[stage].steps.iter().flat_map(|step| froms_of(&step.instruction))
+        let steps: &'a [instruction::Step] =
+            if self.replacement(stage).is_some() { &[] } else { &self.file.stages[stage].steps };
+        steps.iter().flat_map(|step| froms_of(&step.instruction))
     }
 
     /// Resolves the images of stages side by side, because a registry answers slowly.
@@ -418,6 +433,9 @@ impl<'a> Planner<'a> {
         let undefined = Undefined::default();
         let expander = Expander { escape: self.file.escape, environment: &self.global, undefined: &undefined };
         let platform = stage.platform.as_ref().map(|word| platform(expander, word)).transpose()?;
+        if let Some(context) = self.replacement(index) {
+            return Ok(Base::of(context, platform));
+        }
         let base = expander.word(&stage.base)?;
         if base.is_empty() {
             let message = format!("base name ({}) should not be blank", stage.base.value);
@@ -441,7 +459,26 @@ impl<'a> Planner<'a> {
                 None => problem,
             }
         })?;
-        Ok(Base::Image(reference, platform))
+        let known = self.options.contexts.find(&reference, self.platform(platform.as_ref()));
+        Ok(known
+            .map_or_else(|| Base::Image(reference, platform.clone()), |context| Base::of(context, platform.clone())))
+    }
+
+    /// Returns the named context that stands for a whole stage (section 7.3).
+    pub(super) fn replacement(&self, index: usize) -> Option<&NamedContext> {
+        let stage = &self.file.stages[index];
+        self.options.contexts.find_name(name(stage)?, self.platform(None))
+    }
+
+    /// Tells whether there is a named context of a stage's name.
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        self.options.contexts.find_name(name, self.platform(None)).is_some()
+    }
+
+    /// Returns the node of a named context.
+    pub(super) fn add_files(&mut self, source: &graph::Source, name: &str, span: Span) -> NodeId {
+        let (title, origin) = (format!("[context {name}] load"), (self.source.clone(), span));
+        self.add(Op::Source(source.clone()), Vec::new(), title, Some(origin))
     }
 
     /// Returns the node whose files a `--from` of stage `current` names.
@@ -457,6 +494,7 @@ impl<'a> Planner<'a> {
                 let Some(state) = self.state(stage) else { return Ok(None) };
                 Ok(Some(state.root.unwrap_or_else(|| self.empty_tree())))
             }
+            From::Files(source) => Ok(Some(self.add_files(&source, &from.value, from.span))),
             From::Image(reference) => {
                 let image = self.image(&reference, platform, from.span)?;
                 let title = format!("FROM {reference}");
@@ -479,6 +517,12 @@ impl<'a> Planner<'a> {
             }
             None => stages.iter().rposition(|stage| name(stage) == Some(&lowered)),
         };
+        if let (None, Some(context)) = (found, self.options.contexts.find_name(text, self.platform(None))) {
+            return Ok(match context {
+                NamedContext::Image(reference) => From::Image(reference.clone()),
+                NamedContext::Files(source) => From::Files(source.clone()),
+            });
+        }
         let called = |stage: usize| name(&stages[stage]).map_or_else(|| stage.to_string(), str::to_owned);
         match found {
             Some(stage) if stage < current => Ok(From::Stage(stage)),

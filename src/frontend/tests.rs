@@ -40,6 +40,7 @@ fn options() -> PlanOptions {
         build_platform: "linux/amd64".parse().unwrap(),
         labels: BTreeMap::new(),
         network: None,
+        contexts: NamedContexts::default(),
         no_cache: false,
         ignore: None,
         emulated: Vec::new(),

@@ -103,6 +103,20 @@ impl Git {
         is_git.then(|| Git::of(remote, query, fragment))
     }
 
+    /// Returns what the name of a build context names if it names a git repository: what [`Git::parse`] takes, and
+    /// `github.com/…`.
+    ///
+    /// # Errors
+    /// Those of [`Git::parse`].
+    pub fn of_context(text: &str) -> Option<Result<Git, GitError>> {
+        if !text.starts_with("github.com/") {
+            return Git::parse(text);
+        }
+        let (rest, fragment) = text.split_once('#').unwrap_or((text, ""));
+        let (remote, query) = rest.split_once('?').unwrap_or((rest, ""));
+        Some(Git::of(&format!("https://{remote}"), query, fragment))
+    }
+
     fn of(remote: &str, query: &str, fragment: &str) -> Result<Git, GitError> {
         let (reference, subdirectory) = fragment.split_once(':').unwrap_or((fragment, ""));
         let mut git = Git {
@@ -281,6 +295,13 @@ mod tests {
             let found = Git::parse(text).map(|git| git.unwrap().remote);
             assert_eq!(found.as_deref(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_context_may_leave_the_scheme_of_github_out() {
+        let git = Git::of_context("github.com/x/y#v1:d").unwrap().unwrap();
+        assert_eq!((git.remote.as_str(), git.reference.as_deref()), ("https://github.com/x/y", Some("v1")));
+        assert_eq!(Git::of_context("https://github.com/x/y"), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use kiln::diagnostic::{Diagnostic, Source, Style, render};
 use kiln::dockerfile::{self, instruction::Dockerfile};
-use kiln::frontend::{self, Allow, PlanOptions, ResolveImage, ResolvedImage, Unresolved};
+use kiln::frontend::{self, Allow, NamedContexts, PlanOptions, ResolveImage, ResolvedImage, Unresolved};
 use kiln::oci::{DiffId, Digest, ImageConfig, Platform, Reference};
 
 #[test]
@@ -78,6 +78,7 @@ fn graph(source: &Source, file: &Dockerfile) -> String {
         no_cache: false,
         ignore: None,
         emulated: Vec::new(),
+        contexts: NamedContexts::default(),
         allow: Allow::default(),
         hosts: Vec::new(),
         ulimits: Vec::new(),

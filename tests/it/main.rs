@@ -20,6 +20,7 @@ mod isolation;
 mod lint;
 mod mounts;
 mod multistage;
+mod named;
 mod output;
 mod platform;
 mod progress;

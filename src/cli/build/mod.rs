@@ -85,9 +85,12 @@ pub(super) struct Args {
     #[command(flatten)]
     reproducible: reproducible::Args,
     #[command(flatten)]
+    contexts: context::Args,
+    #[command(flatten)]
     unsupported: unsupported::Args,
-    /// The build context: a directory, a tar archive, or `-` for a tar archive or a Dockerfile on stdin
-    #[arg(value_name = "PATH|-")]
+    /// The build context: a directory, a tar archive, `-` for a tar archive or a Dockerfile on stdin, or the URL of either
+    /// or of a git repository
+    #[arg(value_name = "PATH|URL|-")]
     context: PathBuf,
 }
 
@@ -142,7 +145,8 @@ impl Args {
         }
         let mut options = BuildOptions {
             file: file.map(|path| dockerfile(path, &mut stdin)).transpose()?,
-            context: context::source(&self.context, stdin)?,
+            context: context::source(&self.context, stdin),
+            build_contexts: self.contexts.named()?,
             tags: self.tag.clone(),
             build_args: build_args(&self.build_arg, |name| std::env::var(name).ok())?,
             target: self.target.clone(),
@@ -267,13 +271,5 @@ mod tests {
     fn stdout_carries_one_thing() {
         assert!(matches!(options(&["-o", "-", "-o", "type=oci"]), Err(Error::Usage(_))));
         assert!(matches!(options(&["-q", "-o", "-"]), Err(Error::Usage(_))));
-    }
-
-    #[test]
-    fn contexts_from_elsewhere_are_named() {
-        for text in ["https://example.com/x.git", "git@github.com:me/x"] {
-            let source = context::source(Path::new(text), io::empty());
-            assert!(matches!(source, Err(Error::NotSupported { .. })), "{text}");
-        }
     }
 }

@@ -26,8 +26,6 @@ pub(super) struct Args {
     #[arg(long, hide = true, action = ArgAction::Append)]
     cache_to: Vec<String>,
     #[arg(long, hide = true, action = ArgAction::Append)]
-    build_context: Vec<String>,
-    #[arg(long, hide = true, action = ArgAction::Append)]
     annotation: Vec<String>,
     #[arg(long, hide = true, action = ArgAction::Append)]
     security_opt: Vec<String>,
@@ -67,7 +65,6 @@ impl Args {
             ("--attest", &self.attest),
             ("--cache-from", &self.cache_from),
             ("--cache-to", &self.cache_to),
-            ("--build-context", &self.build_context),
             ("--annotation", &self.annotation),
             ("--security-opt", &self.security_opt),
             ("--resource", &self.resource),
