@@ -7,9 +7,11 @@
 //!
 //! Planning reads no file and runs nothing; what it must know about images it asks a [`ResolveImage`].
 
+mod arguments;
 mod copy;
 mod environment;
 mod expand;
+mod ground;
 mod history;
 mod lint;
 mod mounts;
@@ -21,6 +23,7 @@ mod run;
 mod signal;
 mod stage;
 mod stages;
+mod state;
 mod titles;
 
 use std::collections::BTreeMap;

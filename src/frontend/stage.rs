@@ -1,88 +1,20 @@
-use std::collections::BTreeSet;
-use std::rc::Rc;
-
 use super::copy::{Copying, absolute};
 use super::environment::Environment;
 use super::expand::{Expander, Undefined};
+use super::ground::{Ground, suggest, triggers_of};
 use super::mounts::{self, Mounts, Site};
 use super::outline::{Argument, Declared};
 use super::run::{self, Around, argv, working_directory};
-use super::stages::{Base, Planner, Reader, name};
+use super::stages::{Planner, Reader, name};
+use super::state::State;
 use super::titles::{self, Titles};
-use super::{PlannedHistory, Problems, ResolvedImage, all, history, lint, ports, signal};
+use super::{PlannedHistory, Problems, all, history, lint, ports, signal};
 use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::dockerfile::instruction::{self, Add, Arg, Command, Copy, Instruction, Pair, Run, Step, Word};
-use crate::dockerfile::{nearest, parse_trigger};
-use crate::graph::{self, CopyOptions, CopySource, FileAction, Input, Merge, NodeId, Op, Owner};
-use crate::oci::{Empty, Healthcheck, ImageConfig, Platform, Reference};
-
-/// What a stage has come to: all that a stage built on it inherits.
-#[derive(Debug, Clone)]
-pub(super) struct State {
-    /// Its tree; none is an empty one.
-    pub(super) root: Option<NodeId>,
-    pub(super) config: ImageConfig,
-    pub(super) history: Vec<PlannedHistory>,
-    /// What words and processes see: ARG and ENV together.
-    environment: Environment,
-    platform: Platform,
-    /// Names that ARG declared, also in the stages below, in order.
-    arguments: Vec<String>,
-    /// Whether a WORKDIR of this file has been followed.
-    has_directory: bool,
-    /// Whether nothing is known of the image below.
-    is_unknown: bool,
-}
-
-impl State {
-    /// Returns what words and processes see.
-    pub(super) fn environment(&self) -> &Environment {
-        &self.environment
-    }
-
-    fn scratch(platform: &Platform) -> State {
-        let mut config = ImageConfig {
-            architecture: platform.architecture.clone(),
-            os: platform.os.clone(),
-            os_version: platform.os_version.clone(),
-            variant: platform.variant.clone(),
-            ..ImageConfig::default()
-        };
-        config.config.working_dir = "/".to_owned();
-        State::new(None, config, platform.clone())
-    }
-
-    /// Returns the state of a named context: all its files, as one layer.
-    fn of_files(planner: &mut Planner<'_>, source: &graph::Source, stage: &instruction::Stage) -> State {
-        let place = &stage.base;
-        let name = name(stage).filter(|name| planner.is_named(name)).unwrap_or(&place.value);
-        let files = planner.add_files(source, name, place.span);
-        let from = CopySource::Path { from: Input(0), path: "/".to_owned() };
-        let all = FileAction::Copy { source: from, destination: "/".to_owned(), options: CopyOptions::default() };
-        let op = Op::File(graph::File { base: None, actions: vec![all] });
-        let title = format!("[context {name}] copy");
-        let root = planner.add(op, vec![files], title.clone(), Some((planner.source.clone(), place.span)));
-        let scratch = State::scratch(planner.platform(None));
-        let history = vec![PlannedHistory { created_by: title, layer: Some(root) }];
-        State { root: Some(root), history, ..scratch }
-    }
-
-    fn new(root: Option<NodeId>, mut config: ImageConfig, platform: Platform) -> State {
-        let environment = Environment::of_config(&config.config.env).with_path();
-        config.config.env = environment.to_config();
-        config.created = None;
-        State {
-            root,
-            config,
-            history: Vec::new(),
-            environment,
-            platform,
-            arguments: Vec::new(),
-            has_directory: false,
-            is_unknown: false,
-        }
-    }
-}
+use crate::dockerfile::nearest;
+use crate::graph::{self, FileAction, Input, Merge, NodeId, Op, Owner};
+use crate::oci::{Empty, Healthcheck};
+use std::collections::BTreeSet;
 
 /// A stage as it grows, instruction by instruction.
 pub(super) struct Stage<'p, 'a> {
@@ -602,105 +534,6 @@ impl<'p, 'a> Stage<'p, 'a> {
         self.state.config.config.shell = Some(shell.to_vec());
         self.note(format!("SHELL {}", history::plain(shell)))
     }
-}
-
-/// What a stage starts from, found.
-enum Ground {
-    State(State),
-    Image(BaseImage),
-}
-
-impl Ground {
-    fn find(planner: &mut Planner<'_>, index: usize) -> Option<Ground> {
-        let stage = &planner.file.stages[index];
-        match planner.base(index)? {
-            Base::Scratch => Some(Ground::State(State::scratch(planner.platform(None)))),
-            Base::Stage(earlier) => Some(Ground::State(State::clone(&*planner.state(earlier)?))),
-            Base::Files(source) => Some(Ground::State(State::of_files(planner, &source, stage))),
-            Base::Image(reference, own) => {
-                let platform = planner.platform(own.as_ref()).clone();
-                let found = planner.image(&reference, &platform, stage.base.span);
-                let found = found.map_err(|problems| suggest(planner, index, &stage.base.value, problems));
-                let image = planner.report(found)?;
-                let is_implicit = own.is_none() && planner.target_platform.is_none();
-                let platform = if is_implicit { adopted(planner, &image, platform) } else { platform };
-                Some(Ground::Image(BaseImage { reference, image, platform }))
-            }
-        }
-    }
-
-    fn platform(&self) -> Platform {
-        match self {
-            Ground::State(state) => state.platform.clone(),
-            Ground::Image(base) => base.platform.clone(),
-        }
-    }
-
-    fn triggers(&self) -> &[String] {
-        match self {
-            Ground::State(state) => &state.config.config.on_build,
-            Ground::Image(base) => &base.image.config.config.on_build,
-        }
-    }
-}
-
-struct BaseImage {
-    reference: Reference,
-    image: Rc<ResolvedImage>,
-    platform: Platform,
-}
-
-/// Returns the platform of a stage nobody asked a platform for: the image's is as good, if programs for it run here
-/// (section 7.9).
-fn adopted(planner: &Planner<'_>, image: &ResolvedImage, platform: Platform) -> Platform {
-    let own = image.config.platform().normalized();
-    let is_own = |known: &&Platform| known.os == own.os && known.architecture == own.architecture;
-    let known = [&platform, &planner.options.build_platform].into_iter().chain(&planner.options.emulated).find(is_own);
-    known.cloned().unwrap_or(platform)
-}
-
-impl BaseImage {
-    fn state(self, planner: &mut Planner<'_>, stage: &instruction::Stage, titles: &mut Titles) -> State {
-        let BaseImage { reference, image, platform } = self;
-        let own = image.config.platform().normalized();
-        let has_layers = !image.config.rootfs.diff_ids.is_empty();
-        if has_layers {
-            let name = if stage.base.value.contains('$') { reference.familiar() } else { stage.base.value.clone() };
-            planner.warnings.extend(lint::base_platform(&name, &platform, &own, stage.base.span));
-        }
-        let is_unknown = planner.is_unknown(&reference, &platform);
-        let title = match reference.digest() {
-            Some(_) => format!("FROM {reference}"),
-            None => format!("FROM {reference}@{}", image.manifest),
-        };
-        let title_of_base = titles.next(&title, &Environment::default());
-        let root = planner.add_image(&image, &platform, title_of_base, Some(stage.span));
-        let state = State::new(has_layers.then_some(root), image.config.clone(), platform);
-        State { is_unknown, ..state }
-    }
-}
-
-/// Reads the triggers of a base image.
-fn triggers_of(texts: &[String], span: Span) -> Result<Vec<(Source, Step)>, Problems> {
-    all(texts.iter().map(|text| {
-        let source = Source::new("trigger", text.as_str());
-        let step = parse_trigger(&source).map_err(|found| {
-            let message = found.first().map_or("it is empty", |problem| &problem.message);
-            let label = format!("its trigger `ONBUILD {text}` cannot be read");
-            Problems::from(Diagnostic::error("invalid-trigger", message, span).with_label(label))
-        })?;
-        Ok((source, step))
-    }))
-}
-
-/// Adds what was likely meant to an image that is not there.
-fn suggest(planner: &Planner<'_>, current: usize, text: &str, mut problems: Problems) -> Problems {
-    if let Some(near) = planner.nearest_stage(current, text) {
-        for problem in problems.0.iter_mut().filter(|problem| problem.code == "image-not-found") {
-            problem.help = Some(format!("did you mean the stage `{near}`?"));
-        }
-    }
-    problems
 }
 
 /// Returns what titles call a stage; nothing where it is the only one.
