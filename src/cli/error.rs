@@ -31,6 +31,14 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// A path that somebody asks about.
+    #[error("there is no {path} in the directory of the context")]
+    NotInContext {
+        /// As it was given.
+        path: String,
+        /// What may have been meant.
+        hint: Option<String>,
+    },
     /// Standard input.
     #[error("cannot read standard input")]
     Input(#[source] io::Error),

@@ -7,6 +7,7 @@
 
 mod build;
 mod check;
+mod context;
 mod error;
 mod history;
 mod human;
@@ -45,6 +46,7 @@ struct Cli {
 enum Command {
     Build(Box<build::Args>),
     Check(check::Args),
+    Context(context::Args),
     Pull(pull::Args),
     Push(push::Args),
     Images(images::Args),
@@ -81,6 +83,7 @@ impl Command {
         match self {
             Command::Build(args) => build::run(args, session),
             Command::Check(args) => check::run(args, session),
+            Command::Context(args) => context::run(args, session),
             Command::Pull(args) => pull::run(args, session),
             Command::Push(args) => push::run(args, session),
             Command::Images(args) => images::run(args, session),

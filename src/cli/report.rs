@@ -149,6 +149,7 @@ pub(super) fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<I
 
 fn hint(error: &Error) -> Option<String> {
     match error {
+        Error::NotInContext { hint, .. } => return hint.clone(),
         Error::NotSupported { .. } => return Some("`kiln build --help` lists what is".to_owned()),
         Error::Engine(engine::Error::NoSuchImage(_)) => {
             return Some("`kiln images` lists what is here; `kiln pull` fetches from a registry".to_owned());

@@ -1,3 +1,5 @@
+mod walk;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -10,6 +12,8 @@ use std::time::SystemTime;
 use rayon::prelude::*;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
+
+pub use walk::{Fate, Listed, Listing, Tally, Walk};
 
 use super::digest::{DigestCache, StatKey, hash};
 use super::{Error, Ignore, Scope, Verdict, nearest};
@@ -256,7 +260,7 @@ impl Context {
     }
 
     /// Returns a seen path whose first wrong component is a typing mistake away from that of `path`.
-    fn nearest(&self, path: &[u8]) -> Option<Vec<u8>> {
+    pub fn nearest(&self, path: &[u8]) -> Option<Vec<u8>> {
         let (parent, name) = split(path);
         if !parent.is_empty() && !matches!(self.lookup(parent), Ok(Some(_))) {
             let parent = self.nearest(parent)?;
@@ -347,16 +351,7 @@ impl Context {
     }
 
     fn entry(&self, path: Vec<u8>, stat: &Stat, verdict: Verdict) -> Result<Option<Entry>, Error> {
-        let (major, minor) = (fs::major(stat.st_rdev), fs::minor(stat.st_rdev));
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Kind::File { size_bytes: u64::try_from(stat.st_size).unwrap_or_default() },
-            FileType::Directory => Kind::Directory,
-            FileType::Symlink => Kind::Symlink { target: self.target(&path)? },
-            FileType::CharacterDevice => Kind::CharDevice { major, minor },
-            FileType::BlockDevice => Kind::BlockDevice { major, minor },
-            FileType::Fifo => Kind::Fifo,
-            _ => return Ok(None),
-        };
+        let Some(kind) = self.kind(&path, stat)? else { return Ok(None) };
         let key = StatKey::of(stat);
         let metadata = Metadata {
             mode: stat.st_mode & 0o7777,
@@ -372,6 +367,20 @@ impl Context {
         Ok(Some(match self.normal {
             Some(mtime) => normalized(entry, mtime),
             None => entry,
+        }))
+    }
+
+    /// Returns what is at `path`; nothing of a socket.
+    fn kind(&self, path: &[u8], stat: &Stat) -> Result<Option<Kind>, Error> {
+        let (major, minor) = (fs::major(stat.st_rdev), fs::minor(stat.st_rdev));
+        Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Kind::File { size_bytes: u64::try_from(stat.st_size).unwrap_or_default() },
+            FileType::Directory => Kind::Directory,
+            FileType::Symlink => Kind::Symlink { target: self.target(path)? },
+            FileType::CharacterDevice => Kind::CharDevice { major, minor },
+            FileType::BlockDevice => Kind::BlockDevice { major, minor },
+            FileType::Fifo => Kind::Fifo,
+            _ => return Ok(None),
         }))
     }
 

@@ -21,6 +21,8 @@ struct Rule {
     text: String,
     /// As written.
     span: Span,
+    /// From 1.
+    line: usize,
 }
 
 /// What exceptions may reach.
@@ -67,13 +69,13 @@ impl Ignore {
     pub fn parse(source: &Source) -> Result<Ignore, Diagnostic> {
         let mut rules = Vec::new();
         let mut start = 0;
-        for line in source.text().split_inclusive('\n') {
+        for (number, line) in (1..).zip(source.text().split_inclusive('\n')) {
             let text = if start == 0 { line.strip_prefix('\u{feff}').unwrap_or(line) } else { line };
             if !text.starts_with('#') && !text.trim().is_empty() {
                 let begin = start + line.len() - text.trim_start().len();
                 let span = Span::new(begin, begin + text.trim().len());
                 let (exception, text) = rule(text.trim(), span)?;
-                rules.push((pattern(&text, span)?, Rule { exception, text, span }));
+                rules.push((pattern(&text, span)?, Rule { exception, text, span, line: number }));
             }
             start += line.len();
         }
@@ -90,7 +92,7 @@ impl Ignore {
         let rule = |written: &str| {
             let (exception, text) = cleaned(written).ok_or(BadPattern)?;
             let pattern = PathPattern::parse(&text)?;
-            Ok((pattern, Rule { exception, text, span: Span::default() }))
+            Ok((pattern, Rule { exception, text, span: Span::default(), line: 0 }))
         };
         Ok(Ignore::of_rules(None, written.map(rule).collect::<Result<_, _>>()?))
     }
@@ -103,10 +105,15 @@ impl Ignore {
         Ignore { source, rules, index: Index::new(patterns), exceptions }
     }
 
+    /// Returns the name of the file that has the rules, where there is one.
+    pub fn file(&self) -> Option<&str> {
+        self.source.as_ref().map(Source::name)
+    }
+
     /// Returns the name of the file, the line (from 1) and the text of the rule of this number.
     pub fn rule(&self, number: usize) -> Option<(&str, usize, &str)> {
         let (source, rule) = (self.source.as_ref()?, self.rules.get(number)?);
-        Some((source.name(), source.line(rule.span.start), source.slice(rule.span)))
+        Some((source.name(), rule.line, source.slice(rule.span)))
     }
 
     /// Returns what the rules say about a path, relative to the root of the context; `""` is the root itself.
@@ -168,6 +175,20 @@ impl Ignore {
             Some(number) if !self.rules[number].exception => Verdict::Ignored(number),
             _ => Verdict::Seen,
         }
+    }
+
+    /// Returns the exception that a path in a directory of known scope owes it to that it is seen; nothing where no rule
+    /// would drop it anyway.
+    pub fn kept_by(&self, scope: &Scope, path: &[u8]) -> Option<usize> {
+        self.enter(scope, path).0.last().copied().filter(|&number| self.rules[number].exception)
+    }
+
+    /// Returns the length of the longest path, of this one and of those above it, that the rule of this number matches:
+    /// shorter than `path` where the rule decides about it by way of a directory.
+    pub fn reach(&self, number: usize, path: &[u8]) -> usize {
+        let slashes = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(slash, _)| slash);
+        let mut ends = slashes.chain([path.len()]).rev();
+        ends.find(|&end| self.index.matches(number, &path[..end])).unwrap_or(path.len())
     }
 
     /// Tells whether nothing below an ignored directory can be seen again, so that it need not be entered.

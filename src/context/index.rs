@@ -79,6 +79,11 @@ impl Index {
         last
     }
 
+    /// Tells whether the pattern of this number matches `path`.
+    pub(super) fn matches(&self, number: usize, path: &[u8]) -> bool {
+        self.patterns.get(number).is_some_and(|pattern| pattern.matches(path))
+    }
+
     /// Returns the buckets with all patterns that may match `path` and are not literal.
     fn buckets<'a>(&'a self, path: &'a [u8]) -> impl Iterator<Item = &'a [usize]> {
         let filed = self.grams.iter().flat_map(|grams| grams.buckets(path));

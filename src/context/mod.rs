@@ -2,7 +2,7 @@
 //!
 //! A [`Context`] is a directory seen through its [`Ignore`] rules. It is never read as a whole: [`Context::list`] walks
 //! the subtree that somebody asks for, in byte order and in parallel, and [`Context::digests`] hashes what the
-//! [`DigestCache`] does not know by its [`StatKey`]. Owners and times of the host are in no digest; links are never
+//! [`DigestCache`] does not know by its [`StatKey`]. [`Context::walk`] tells people what is in it, and why. Owners and times of the host are in no digest; links are never
 //! followed here, so that no path leaves the directory.
 
 mod archive;
@@ -16,7 +16,7 @@ mod pattern;
 
 pub use archive::{ARCHIVE_START_BYTES, is_archive, unpack};
 pub use digest::{DigestCache, StatKey};
-pub use directory::{Absence, Context, Entry, Kind};
+pub use directory::{Absence, Context, Entry, Fate, Kind, Listed, Listing, Tally, Walk};
 pub use error::Error;
 pub use ignore::{Ignore, Scope, Verdict};
 pub use nearest::nearest;

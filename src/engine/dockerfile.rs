@@ -49,6 +49,20 @@ pub(super) fn parse(source: Source, path: Option<PathBuf>, ignore: Ignore) -> Re
     Ok(Loaded { source, path, ast: parsed.ast, file, ignore, warnings })
 }
 
+/// Returns the rules for a local context, whose build file need not be there unless `file` names it.
+pub(super) fn ignore_of(file: Option<&DockerfileSource>, context: &MainContext) -> Result<Ignore, Error> {
+    let path = match file {
+        Some(DockerfileSource::Text(_)) => None,
+        Some(DockerfileSource::Path(path)) => {
+            let (path, opened) = open(path, context);
+            opened.map_err(file_error("read", &path))?;
+            Some(path)
+        }
+        None => Some(open(&context.directory().join(NAME), context).0),
+    };
+    ignore(context.directory(), path.as_deref())
+}
+
 /// Returns the text, and where a file of this machine has it.
 fn text(file: Option<&DockerfileSource>, context: &MainContext) -> Result<(Source, Option<PathBuf>), Error> {
     let path = match (file, &context.text) {
@@ -59,26 +73,33 @@ fn text(file: Option<&DockerfileSource>, context: &MainContext) -> Result<(Sourc
         (None, None) if context.is_local => context.directory().join(NAME),
         (None, None) => PathBuf::from(NAME),
     };
-    let open = |path: &Path| if context.is_local { File::open(path) } else { open_inside(context.directory(), path) };
-    let (path, opened) = match open(&path) {
-        Err(error) if is_missing(&error) && path.file_name() == Some(NAME.as_ref()) => {
-            let lower = path.with_file_name(NAME.to_lowercase());
-            match open(&lower) {
-                Err(error) if is_missing(&error) => (path, Err(error)),
-                opened => (lower, opened),
-            }
-        }
-        opened => (path, opened),
-    };
-    let opened = match opened {
-        Err(error) if is_missing(&error) && file.is_none() => {
+    let (path, opened) = match open(&path, context) {
+        (_, Err(error)) if is_missing(&error) && file.is_none() => {
             return Err(Error::NoDockerfile { context: context.name.clone() });
         }
-        opened => opened.map_err(file_error("read", &path))?,
+        (path, opened) => {
+            let opened = opened.map_err(file_error("read", &path))?;
+            (path, opened)
+        }
     };
     let bytes = read(opened).map_err(file_error("read", &path))?;
     let name = path.strip_prefix(context.directory()).unwrap_or(&path).display().to_string();
     Ok((dockerfile::source_from_bytes(&name, &bytes)?, context.is_local.then_some(path)))
+}
+
+/// Opens a build file; where there is none of its name, one of the same in lower case. Returns the name that it has.
+fn open(path: &Path, context: &MainContext) -> (PathBuf, io::Result<File>) {
+    let open = |path: &Path| if context.is_local { File::open(path) } else { open_inside(context.directory(), path) };
+    match open(path) {
+        Err(error) if is_missing(&error) && path.file_name() == Some(NAME.as_ref()) => {
+            let lower = path.with_file_name(NAME.to_lowercase());
+            match open(&lower) {
+                Err(error) if is_missing(&error) => (path.to_owned(), Err(error)),
+                opened => (lower, opened),
+            }
+        }
+        opened => (path.to_owned(), opened),
+    }
 }
 
 /// Opens a file of a directory that somebody else filled: no link in it leads out.

@@ -3,7 +3,7 @@
 //! ```text
 //!  build    read ─▶ plan ─▶ solve ─▶ assemble ─▶ store, archives, registry
 //!  pull     resolve ─▶ fetch layers ─▶ store            push   compress ─▶ registry
-//!  check    read ─▶ plan ─▶ report
+//!  check    read ─▶ plan ─▶ report                      context  fetch ─▶ walk
 //!  save     store ─▶ archive                            load   archive ─▶ store
 //! ```
 
@@ -13,6 +13,7 @@ mod build;
 mod check;
 mod compress;
 mod config;
+mod context;
 mod contexts;
 mod dockerfile;
 mod error;
@@ -36,6 +37,7 @@ mod verify;
 use std::path::{Path, PathBuf};
 
 pub use check::{Ask, Finding, Fixed, Report, check, fix};
+pub use context::{ContextListing, context};
 pub use error::Error;
 pub use options::{
     ArchiveFormat, BuildOptions, BuildResult, DockerfileSource, ImageDetails, ImageSummary, LoadedImage, Output,

@@ -24,7 +24,7 @@ impl Args {
 }
 
 /// Returns where the context argument says the files are.
-pub(super) fn source(path: &Path, stdin: impl Read + Send + 'static) -> ContextSource {
+pub(in crate::cli) fn source(path: &Path, stdin: impl Read + Send + 'static) -> ContextSource {
     let text = path.to_string_lossy();
     if text == "-" {
         return ContextSource::Stream(Stream::new(stdin));

@@ -1,7 +1,7 @@
 //! `kiln build`.
 
 mod call;
-mod context;
+pub(super) mod context;
 mod grants;
 mod metadata;
 mod output;

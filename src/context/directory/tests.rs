@@ -81,6 +81,79 @@ fn sockets_are_nothing_and_owners_are_root() {
     assert_eq!((entries[0].metadata.uid, entries[0].metadata.gid), (0, 0));
 }
 
+/// Returns what a walk says, one line a path: `+` what is kept, `-` what is dropped, and the line of the rule.
+fn walked(context: &Context, path: &str) -> Vec<String> {
+    let line = |rule: usize| context.ignore.rule(rule).unwrap().1;
+    let shown = |listed: Listed| {
+        let fate = match listed.fate {
+            Fate::Kept(None) => "+".to_owned(),
+            Fate::Kept(Some(rule)) => format!("+{}", line(rule)),
+            Fate::Around(rule) => format!("+({})", line(rule)),
+            Fate::Dropped(rule) => format!("-{}", line(rule)),
+            Fate::Socket => "-socket".to_owned(),
+        };
+        let Tally { files, directories, unknown, .. } = listed.below;
+        let below =
+            if listed.below == Tally::default() { String::new() } else { format!(" {files} {directories} {unknown}") };
+        format!("{fate} {}{below}", str::from_utf8(&listed.path).unwrap())
+    };
+    context.walk_from(path.as_bytes(), Listing::All).unwrap().map(|listed| shown(listed.unwrap())).collect()
+}
+
+#[test]
+fn a_walk_tells_which_rule_decides() {
+    let directory = directory(&["a/b/c", "a/x", "d/e", "d/f/g", "n/m/o", "z.md"]);
+    for (rules, expected) in [
+        (
+            "",
+            &[
+                "+ a", "+ a/b", "+ a/b/c", "+ a/x", "+ d", "+ d/e", "+ d/f", "+ d/f/g", "+ n", "+ n/m", "+ n/m/o",
+                "+ z.md",
+            ][..],
+        ),
+        (
+            "n\nz*\nd/*\n",
+            &["+ a", "+ a/b", "+ a/b/c", "+ a/x", "+ d", "-3 d/e", "-3 d/f 0 0 1", "-1 n 0 0 1", "-2 z.md"],
+        ),
+        // The directory above what is kept comes with it, however late that is found.
+        ("*\n!a/x\n", &["+(1) a", "-1 a/b 0 0 1", "+2 a/x", "-1 d 0 0 1", "-1 n 0 0 1", "-1 z.md"]),
+        // Where an exception may match anywhere all is entered, and what has nothing to keep is one line.
+        ("*\n!**/g\n", &["-1 a 2 1 0", "+(1) d", "-1 d/e", "+(1) d/f", "+2 d/f/g", "-1 n 1 1 0", "-1 z.md"]),
+        // An exception that brings nothing back is no reason.
+        ("!a\nd\nn\n!z.md\n", &["+ a", "+ a/b", "+ a/b/c", "+ a/x", "-2 d 0 0 1", "-3 n 0 0 1", "+ z.md"]),
+    ] {
+        assert_eq!(walked(&context(&directory, rules), ""), expected, "{rules:?}");
+    }
+    let _socket = std::os::unix::net::UnixListener::bind(directory.path().join("d/s")).unwrap();
+    let context = context(&directory, "*\n!d/f\n!d/s\n");
+    assert_eq!(walked(&context, "d"), ["+(1) d", "-1 d/e", "+2 d/f", "+2 d/f/g", "-socket d/s"]);
+    assert_eq!(
+        (walked(&context, "d/f/g"), walked(&context, "n/m/o")),
+        (vec!["+2 d/f/g".into()], vec!["-1 n/m/o".into()])
+    );
+    for nowhere in ["q", "d/e/f", "d/q/f", "../x"] {
+        assert!(walked(&context, nowhere).is_empty(), "{nowhere}");
+    }
+}
+
+#[test]
+fn a_walk_finds_what_a_listing_finds() {
+    let directory = directory(&["a/b/c", "a/x", "ab/c/d", "ab/c/e", "d", "e/f/g/h", "e/f/g.x", "e/x"]);
+    for rules in
+        ["", "*\n", "a\n!a/b\n", "**/x\n", "*\n!**/c\n", "*\n!*/*/g*\n", "e\n!e/f/g\nab\n!ab/c/e\n", "e/**\n!e/x\n"]
+    {
+        let context = context(&directory, rules);
+        let listed: Vec<Vec<u8>> = context.list(b"").unwrap().into_iter().map(|entry| entry.path).collect();
+        let kept: Vec<Vec<u8>> = context.walk(Listing::Kept).unwrap().map(|listed| listed.unwrap().path).collect();
+        let all = context.walk(Listing::All).unwrap().map(Result::unwrap);
+        let of_all: Vec<Vec<u8>> = all
+            .filter(|listed| matches!(listed.fate, Fate::Kept(_) | Fate::Around(_)))
+            .map(|listed| listed.path)
+            .collect();
+        assert_eq!((&kept, &of_all), (&listed, &listed), "{rules:?}");
+    }
+}
+
 #[derive(Default)]
 struct Memory(Mutex<HashMap<StatKey, Digest>>);
 
