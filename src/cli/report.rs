@@ -159,6 +159,11 @@ fn hint(error: &Error) -> Option<String> {
     if let Some(hint) = registry_error(error).and_then(registry::Error::help) {
         return Some(hint);
     }
+    if let Error::Engine(engine::Error::Remote(error)) = error
+        && let Some(hint) = error.help()
+    {
+        return Some(hint);
+    }
     causes(error).find_map(|cause| match cause.downcast_ref::<io::Error>()?.kind() {
         ErrorKind::StorageFull => Some("`kiln rmi` frees space; `--root` puts the store on another disk".to_owned()),
         ErrorKind::PermissionDenied => Some("`--root` chooses a directory that this user may write to".to_owned()),

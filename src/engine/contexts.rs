@@ -7,6 +7,7 @@ use super::dockerfile::MAX_BYTES;
 use super::stat_cache::StatCache;
 use super::{BuildOptions, ContextSource, Error, file_error};
 use crate::context::{self, ARCHIVE_START_BYTES, Context, Ignore, is_archive};
+use crate::exec::{self, Agents, Keyring, Secrets};
 use crate::graph::{Git, GitMtime, Http};
 use crate::remote::Remotes;
 use crate::store::{Store, Temporary};
@@ -40,9 +41,9 @@ impl MainContext {
                 unpacked(name, archive, store, cancel)
             }
             ContextSource::Remote(url) => match Git::of_context(url) {
-                Some(Ok(git)) => checked_out(name, git, options, store, cancel),
+                Some(Ok(git)) => Fetch::new(options, store, cancel).checked_out(name, git),
                 Some(Err(source)) => Err(Error::GitContext { context: name, source }),
-                None => downloaded(name, url, store, cancel),
+                None => Fetch::new(options, store, cancel).downloaded(name, url),
             },
             ContextSource::Stream(stream) => {
                 let (start, stream) = peek(cancel.guard(stream.clone())).map_err(Error::Stream)?;
@@ -78,46 +79,61 @@ impl MainContext {
 /// Build argument that keeps `.git` in a context.
 const KEEP_GIT_DIRECTORY: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
 
-fn checked_out(
-    name: String,
-    mut git: Git,
-    options: &BuildOptions,
-    store: &Store,
-    cancel: &Cancel,
-) -> Result<MainContext, Error> {
-    let keep = options.build_args.get(KEEP_GIT_DIRECTORY).map(String::as_str);
-    git.keep_git_directory |= matches!(keep, Some("1" | "true" | "True" | "TRUE" | "t" | "T"));
-    if options.build_args.contains_key("SOURCE_DATE_EPOCH") {
-        // Files whose time is that of the build would not be the same the next time.
-        git.mtime = GitMtime::Commit;
-    }
-    let remotes = Remotes::new(store);
-    let commit = remotes.resolve(&git, cancel)?;
-    let fetched = match remotes.checked_out(&git, &commit)? {
-        Some(fetched) => fetched,
-        None => remotes.check_out(&git, &commit, cancel)?,
-    };
-    Ok(MainContext { name, directory: fetched.directory, is_local: false, text: None, _temporary: None })
-}
-
 /// Name of a file that is no archive, in the context that it is alone (BuildKit's).
 const DOWNLOADED: &str = "context";
 
-fn downloaded(name: String, url: &str, store: &Store, cancel: &Cancel) -> Result<MainContext, Error> {
-    let http = Http { url: url.to_owned(), name: DOWNLOADED.to_owned(), checksum: None };
-    let remotes = Remotes::new(store);
-    let fetched = match remotes.known(&http, cancel)? {
-        Some(fetched) => fetched,
-        None => remotes.download(&http, &|_, _| {}, cancel)?,
-    };
-    let path = fetched.directory.join(DOWNLOADED);
-    let file = File::open(&path).map_err(file_error("open", &path))?;
-    let (start, file) = peek(file).map_err(file_error("read", &path))?;
-    if is_archive(&start) {
-        return unpacked(name, file, store, cancel);
+/// Fetches contexts from elsewhere.
+struct Fetch<'a> {
+    options: &'a BuildOptions,
+    store: &'a Store,
+    cancel: &'a Cancel,
+    remotes: Remotes,
+    secrets: Secrets,
+    agents: Agents,
+}
+
+impl<'a> Fetch<'a> {
+    fn new(options: &'a BuildOptions, store: &'a Store, cancel: &'a Cancel) -> Fetch<'a> {
+        let (secrets, agents) = (Secrets::new(options.secrets.clone()), Agents::new(options.agents.clone()));
+        Fetch { options, store, cancel, remotes: Remotes::new(store), secrets, agents }
     }
-    let text = Some(whole(file).map_err(file_error("read", &path))?);
-    Ok(MainContext { name, directory: fetched.directory, is_local: false, text, _temporary: None })
+
+    fn keyring(&self) -> Keyring<'_> {
+        Keyring { secrets: &self.secrets, agents: &self.agents }
+    }
+
+    fn checked_out(&self, name: String, mut git: Git) -> Result<MainContext, Error> {
+        let keep = self.options.build_args.get(KEEP_GIT_DIRECTORY).map(String::as_str);
+        git.keep_git_directory |= matches!(keep, Some("1" | "true" | "True" | "TRUE" | "t" | "T"));
+        if self.options.build_args.contains_key("SOURCE_DATE_EPOCH") {
+            // Files whose time is that of the build would not be the same the next time.
+            git.mtime = GitMtime::Commit;
+        }
+        let opened = self.keyring().git(&git)?;
+        let commit = self.remotes.resolve(&git, opened.access(), self.cancel)?;
+        let fetched = match self.remotes.checked_out(&git, &commit)? {
+            Some(fetched) => fetched,
+            None => self.remotes.check_out(&git, &commit, opened.access(), self.cancel)?,
+        };
+        Ok(MainContext { name, directory: fetched.directory, is_local: false, text: None, _temporary: None })
+    }
+
+    fn downloaded(&self, name: String, url: &str) -> Result<MainContext, Error> {
+        let http = Http { url: url.to_owned(), name: DOWNLOADED.to_owned(), checksum: None };
+        let authorization = self.keyring().http(&http).map_err(exec::Error::from)?;
+        let fetched = match self.remotes.known(&http, authorization.as_ref(), self.cancel)? {
+            Some(fetched) => fetched,
+            None => self.remotes.download(&http, authorization.as_ref(), &|_, _| {}, self.cancel)?,
+        };
+        let path = fetched.directory.join(DOWNLOADED);
+        let file = File::open(&path).map_err(file_error("open", &path))?;
+        let (start, file) = peek(file).map_err(file_error("read", &path))?;
+        if is_archive(&start) {
+            return unpacked(name, file, self.store, self.cancel);
+        }
+        let text = Some(whole(file).map_err(file_error("read", &path))?);
+        Ok(MainContext { name, directory: fetched.directory, is_local: false, text, _temporary: None })
+    }
 }
 
 /// Reads a build file.

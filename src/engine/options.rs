@@ -40,9 +40,9 @@ pub struct BuildOptions {
     pub shm_size_bytes: Option<u64>,
     /// Stages, in lower case, whose steps ignore cached results.
     pub no_cache_stages: Vec<String>,
-    /// Secrets for `RUN --mount=type=secret`, by id. Their values are in nothing that is kept.
+    /// Secrets for `RUN --mount=type=secret` and for sources elsewhere, by id. Their values are in nothing that is kept.
     pub secrets: BTreeMap<String, SecretSource>,
-    /// Agents for `RUN --mount=type=ssh`, by id.
+    /// Agents for `RUN --mount=type=ssh`, by id; the one called `default` opens repositories, too.
     pub agents: BTreeMap<String, AgentSource>,
     /// What becomes of the result besides the store; empty means the store alone.
     pub outputs: Vec<Output>,

@@ -102,7 +102,8 @@ impl Error {
         use file::Error as F;
         match self {
             Error::Runtime(runtime::Error::User(_) | runtime::Error::Program(_)) | Error::Foreign { .. } => true,
-            Error::Secret(SecretError::NotGiven { .. }) | Error::Agent(AgentError::NotGiven { .. }) => true,
+            Error::Secret(SecretError::NotGiven { .. } | SecretError::NoHeader { .. })
+            | Error::Agent(AgentError::NotGiven { .. }) => true,
             Error::File(error) => {
                 !matches!(error, F::Cancelled(_) | F::Context(_) | F::Content { .. } | F::Scratch(_) | F::Layer(_))
             }
@@ -120,6 +121,7 @@ impl Error {
             }
             Error::Agent(AgentError::NotGiven { id }) => Some(format!("give it with `--ssh {id}`")),
             Error::Foreign { advice, .. } => Some(advice.clone()),
+            Error::Remote(error) => error.help(),
             _ => None,
         }
     }

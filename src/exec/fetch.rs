@@ -19,7 +19,8 @@ pub struct Remote {
 impl Executor {
     /// Asks whether the file that is kept is still the one that is there.
     pub(super) fn look_up_http(&self, work: &Work<'_, Output>, http: &Http) -> Result<Lookup<Output, Ticket>, Error> {
-        Ok(match self.remotes.known(http, &work.cancel)? {
+        let authorization = self.keyring().http(http)?;
+        Ok(match self.remotes.known(http, authorization.as_ref(), &work.cancel)? {
             Some(fetched) => Lookup::Hit(of_http(&fetched)?),
             None => Lookup::Miss(Ticket::Download),
         })
@@ -35,7 +36,8 @@ impl Executor {
             last.set((done, total));
             tell(done, total, false);
         };
-        let fetched = self.remotes.download(http, &progress, &work.cancel)?;
+        let authorization = self.keyring().http(http)?;
+        let fetched = self.remotes.download(http, authorization.as_ref(), &progress, &work.cancel)?;
         let (done, total) = last.get();
         tell(done, total, true);
         of_http(&fetched)
@@ -43,7 +45,8 @@ impl Executor {
 
     /// Asks which commit is meant, and whether it is here.
     pub(super) fn look_up_git(&self, work: &Work<'_, Output>, git: &Git) -> Result<Lookup<Output, Ticket>, Error> {
-        let commit = self.remotes.resolve(git, &work.cancel)?;
+        let opened = self.keyring().git(git)?;
+        let commit = self.remotes.resolve(git, opened.access(), &work.cancel)?;
         Ok(match self.remotes.checked_out(git, &commit)? {
             Some(fetched) => Lookup::Hit(of_git(&fetched, git)?),
             None => Lookup::Miss(Ticket::CheckOut(commit)),
@@ -51,7 +54,8 @@ impl Executor {
     }
 
     pub(super) fn check_out(&self, work: &Work<'_, Output>, git: &Git, commit: &Commit) -> Result<Output, Error> {
-        of_git(&self.remotes.check_out(git, commit, &work.cancel)?, git)
+        let opened = self.keyring().git(git)?;
+        of_git(&self.remotes.check_out(git, commit, opened.access(), &work.cancel)?, git)
     }
 }
 

@@ -18,6 +18,7 @@ mod change;
 mod error;
 mod fetch;
 pub mod file;
+mod keyring;
 mod library;
 mod mounts;
 mod output;
@@ -38,6 +39,7 @@ use jiff::Timestamp;
 pub use agent::{AgentError, AgentSource, Agents};
 pub use error::Error;
 pub use fetch::Remote;
+pub use keyring::{Keyring, Opened};
 pub use library::{Asker, Library};
 pub use secret::{SecretError, SecretSource, Secrets};
 pub use stack::{Layer, Stack};
@@ -111,6 +113,10 @@ impl Executor {
     pub fn new(library: Arc<Library>, setting: Setting) -> Executor {
         let (cache, remotes) = (Cache::new(library.store()), Remotes::new(library.store()));
         Executor { library, cache, remotes, runtime: Native::default(), setting, behind: Behind::default() }
+    }
+
+    fn keyring(&self) -> Keyring<'_> {
+        Keyring { secrets: &self.setting.secrets, agents: &self.setting.agents }
     }
 
     /// Waits until everything begun behind the build has ended, well or not. What failed is told by who needs it.

@@ -50,6 +50,12 @@ pub enum SecretError {
         /// The secret.
         id: String,
     },
+    /// It is to be the header of a request, and cannot be one.
+    #[error("the secret {id} cannot be a header, because it is empty or not one line of text")]
+    NoHeader {
+        /// The secret.
+        id: String,
+    },
 }
 
 impl Secrets {

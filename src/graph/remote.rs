@@ -172,6 +172,11 @@ impl Git {
         agree("checksum", &mut self.checksum, checksum)
     }
 
+    /// Tells whether it is fetched over ssh: an `ssh://` URL, or `user@host:path`.
+    pub fn is_over_ssh(&self) -> bool {
+        self.remote.starts_with("ssh://") || is_of_user(&self.remote)
+    }
+
     /// Returns the repository without what may be secret in it.
     pub fn shown(&self) -> String {
         without_secrets(&self.remote)

@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use super::git::{Call, Commit, copy_shallow, time_of};
 use super::http::{key, permit};
-use super::{Error, Fetched, Identity, Remotes};
+use super::{Access, Error, Fetched, Identity, Remotes};
 use crate::fs::Root;
 use crate::graph::{Git, GitMtime};
 use crate::oci::Digest;
@@ -33,11 +33,11 @@ impl Remotes {
     ///
     /// # Errors
     /// [`Error::Git`], [`Error::NoGit`], [`Error::NoDirectory`], [`Error::Cancelled`], and those of files and the store.
-    pub fn check_out(&self, git: &Git, commit: &Commit, cancel: &Cancel) -> Result<Fetched, Error> {
-        let bare = self.objects(git, commit, cancel)?;
+    pub fn check_out(&self, git: &Git, commit: &Commit, access: &Access, cancel: &Cancel) -> Result<Fetched, Error> {
+        let bare = self.objects(git, commit, access, cancel)?;
         let time = time_of(&bare, git, commit, cancel)?;
         let new = self.store.new_remote()?;
-        let place = Place { bare: &bare, new: new.path(), git, commit, cancel };
+        let place = Place { bare: &bare, new: new.path(), git, commit, access, cancel };
         place.fill()?;
         place.choose()?;
         let files = new.path().join("files");
@@ -73,6 +73,7 @@ struct Place<'a> {
     new: &'a Path,
     git: &'a Git,
     commit: &'a Commit,
+    access: &'a Access,
     cancel: &'a Cancel,
 }
 
@@ -82,7 +83,7 @@ impl Place<'_> {
     }
 
     fn call<'a>(&'a self, tree: &'a Path) -> Call<'a> {
-        Call { action: "check out", git: self.git, directory: tree, files: false, cancel: self.cancel }
+        Call::new("check out", self.git, tree, self.cancel)
     }
 
     fn fill(&self) -> Result<(), Error> {
@@ -94,10 +95,13 @@ impl Place<'_> {
             self.borrow_into(&tree)?
         }
         if self.git.submodules && fs::symlink_metadata(tree.join(".gitmodules")).is_ok() {
-            self.call(&tree).run(&["submodule", "-q", "update", "--init", "--recursive", "--depth=1"])?;
+            let call = self.call(&tree).with(self.access);
+            call.run(&["submodule", "-q", "update", "--init", "--recursive", "--depth=1"])?;
         }
-        if keeps(self.git) {
+        if keeps(self.git) && self.git.shown() != self.git.remote {
+            // Submodules that are named relative to the repository have its password, too.
             self.call(&tree).run(&["remote", "set-url", "origin", &self.git.shown()])?;
+            self.call(&tree).run(&["submodule", "-q", "sync", "--recursive"])?;
         }
         Ok(())
     }

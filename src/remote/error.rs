@@ -95,6 +95,9 @@ pub enum Error {
     Cancelled(#[from] Cancelled),
 }
 
+/// What git says when a server wants to know who asks.
+const WANTS_CREDENTIALS: [&str; 2] = ["Authentication failed", "could not read Username"];
+
 impl Error {
     /// Returns an error of the network, or that somebody stopped the build.
     pub(super) fn network(url: &str, source: net::Error) -> Error {
@@ -108,6 +111,28 @@ impl Error {
     pub(super) fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
         let path = path.into();
         move |source| Error::File { action, path, source }
+    }
+
+    /// Returns what would likely mend it.
+    pub fn help(&self) -> Option<String> {
+        let host = |url: &str| reqwest::Url::parse(url).ok()?.host_str().map(str::to_owned);
+        match self {
+            Error::Status { url, status: 401 | 403 } => {
+                let id = format!("HTTP_AUTH_TOKEN_{}", host(url)?);
+                Some(format!("give it a token with `--secret id={id},env=VARIABLE`"))
+            }
+            Error::Git { remote, said, .. } if WANTS_CREDENTIALS.iter().any(|words| said.contains(words)) => {
+                let id = format!("GIT_AUTH_TOKEN.{}", host(remote)?);
+                Some(format!("give it a token with `--secret id={id},env=VARIABLE`"))
+            }
+            Error::Git { said, .. } if said.contains("The requested URL returned error: 30") => {
+                Some("it has moved, and credentials are taken nowhere else: name it where it is now".to_owned())
+            }
+            Error::Git { said, .. } if said.contains("Permission denied (publickey") => {
+                Some("give it an ssh agent with `--ssh default`".to_owned())
+            }
+            _ => None,
+        }
     }
 
     /// Tells whether it only says that somebody stopped the build.

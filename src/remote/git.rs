@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::http::key;
-use super::{Error, Remotes};
+use super::{Access, Authorization, Error, Remotes};
 use crate::graph::Git;
 use crate::sys::Cancel;
 
@@ -27,10 +27,10 @@ impl Remotes {
     ///
     /// # Errors
     /// [`Error::NoReference`], [`Error::Commit`], [`Error::Git`], [`Error::NoGit`], [`Error::Cancelled`].
-    pub fn resolve(&self, git: &Git, cancel: &Cancel) -> Result<Commit, Error> {
+    pub fn resolve(&self, git: &Git, access: &Access, cancel: &Cancel) -> Result<Commit, Error> {
         let (commit, tag) = match git.reference.as_deref() {
             Some(id) if is_commit_id(id) => (Commit { id: id.to_owned(), name: None }, None),
-            reference => self.look_up(git, reference, cancel)?,
+            reference => self.look_up(git, reference, access, cancel)?,
         };
         match &git.checksum {
             // The id of an annotated tag vouches for its commit.
@@ -42,8 +42,14 @@ impl Remotes {
     }
 
     /// Returns the commit, and the id of the annotated tag that names it.
-    fn look_up(&self, git: &Git, reference: Option<&str>, cancel: &Cancel) -> Result<(Commit, Option<String>), Error> {
-        let call = Call { action: "list the references of", git, directory: self.store.root(), files: false, cancel };
+    fn look_up(
+        &self,
+        git: &Git,
+        reference: Option<&str>,
+        access: &Access,
+        cancel: &Cancel,
+    ) -> Result<(Commit, Option<String>), Error> {
+        let call = Call::new("list the references of", git, self.store.root(), cancel).with(access);
         let wanted = reference.unwrap_or("HEAD");
         let listed = call.run(&["ls-remote", "--", &git.remote, wanted, &format!("{wanted}^{{}}")])?;
         let listed = String::from_utf8_lossy(&listed);
@@ -68,7 +74,13 @@ impl Remotes {
     }
 
     /// Returns a bare repository that has the commit, fetching it if need be.
-    pub(super) fn objects(&self, git: &Git, commit: &Commit, cancel: &Cancel) -> Result<PathBuf, Error> {
+    pub(super) fn objects(
+        &self,
+        git: &Git,
+        commit: &Commit,
+        access: &Access,
+        cancel: &Cancel,
+    ) -> Result<PathBuf, Error> {
         let key = key("objects", &[git.remote.as_bytes()]);
         let directory = match self.store.remote(key)? {
             Some(directory) => directory,
@@ -76,18 +88,19 @@ impl Remotes {
         };
         let _lock = lock(&directory.join("lock"), cancel)?;
         let bare = directory.join("objects.git");
-        let call = |action| Call { action, git, directory: &directory, files: false, cancel };
+        let call = |action| Call::new(action, git, &directory, cancel);
         if !bare.join("HEAD").exists() {
             call("make a place for").run(&["init", "-q", "--bare", "objects.git"])?;
         }
-        let call = |action| Call { directory: &bare, ..call(action) };
+        let call = |action| Call::new(action, git, &bare, cancel);
         let is_here =
             || call("look for a commit of").succeeds(&["cat-file", "-e", &format!("{}^{{commit}}", commit.id)]);
         if is_here()? {
             return Ok(bare);
         }
-        let fetch =
-            |what: &[&str]| call("fetch from").run(&[&["fetch", "-q", "--no-tags", "--force"][..], what].concat());
+        let fetch = |what: &[&str]| {
+            call("fetch from").with(access).run(&[&["fetch", "-q", "--no-tags", "--force"][..], what].concat())
+        };
         let one = fetch(&["--depth=1", "--", &git.remote, &commit.id]);
         let Err(refused) = one else { return Ok(bare) };
         if refused.is_cancellation() {
@@ -155,10 +168,22 @@ pub(super) struct Call<'a> {
     pub(super) directory: &'a Path,
     /// Whether repositories on this machine may be read, which no repository may refer to.
     pub(super) files: bool,
+    /// What opens the repository, where others are asked for it.
+    pub(super) access: Option<&'a Access>,
     pub(super) cancel: &'a Cancel,
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
+    /// Returns a call that nothing is opened to.
+    pub(super) fn new(action: &'static str, git: &'a Git, directory: &'a Path, cancel: &'a Cancel) -> Call<'a> {
+        Call { action, git, directory, files: false, access: None, cancel }
+    }
+
+    /// Returns the call with what opens the repository.
+    pub(super) fn with(self, access: &'a Access) -> Call<'a> {
+        Call { access: Some(access), ..self }
+    }
+
     /// Runs git to its end and returns what it printed.
     pub(super) fn run(&self, arguments: &[impl AsRef<OsStr>]) -> Result<Vec<u8>, Error> {
         let (status, printed, said) = self.finish(arguments)?;
@@ -202,16 +227,26 @@ impl Call<'_> {
         command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
         // Nobody is there to be asked.
         command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_ASKPASS", "").env("GIT_SSH_COMMAND", "ssh -o BatchMode=yes");
-        command.env("GIT_CONFIG_COUNT", CONFIG.len().to_string());
-        for (number, (name, value)) in CONFIG.iter().enumerate() {
+        command.envs(self.access.and_then(|access| access.agent.as_ref()).map(|agent| ("SSH_AUTH_SOCK", agent)));
+        let secret = self.authorization().and_then(|authorization| authorization.settings(&self.git.remote));
+        let known = CONFIG.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        let settings: Vec<_> = known.chain(secret.into_iter().flatten()).collect();
+        // Not as arguments, which everybody on the machine can read.
+        command.env("GIT_CONFIG_COUNT", settings.len().to_string());
+        for (number, (name, value)) in settings.iter().enumerate() {
             command.env(format!("GIT_CONFIG_KEY_{number}"), name).env(format!("GIT_CONFIG_VALUE_{number}"), value);
         }
         command
     }
 
+    fn authorization(&self) -> Option<&Authorization> {
+        self.access?.authorization.as_ref()
+    }
+
     /// Returns what git said last, in one line, without what may be secret in the repository's URL.
     fn last_words(&self, said: &[u8]) -> String {
         let said = String::from_utf8_lossy(said).replace(&self.git.remote, &self.git.shown());
+        let said = self.authorization().map_or_else(|| said.clone(), |authorization| authorization.without(&said));
         let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
         let mut words = lines.collect::<Vec<_>>().join("; ");
         if words.len() > MAX_SAID_BYTES {
@@ -247,7 +282,7 @@ fn wait(child: &mut Child, cancel: &Cancel) -> io::Result<ExitStatus> {
 
 /// Returns when a commit was made, in seconds since the epoch.
 pub(super) fn time_of(bare: &Path, git: &Git, commit: &Commit, cancel: &Cancel) -> Result<i64, Error> {
-    let call = Call { action: "read a commit of", git, directory: bare, files: false, cancel };
+    let call = Call::new("read a commit of", git, bare, cancel);
     let printed = call.run(&["log", "-1", "--format=%ct", &commit.id])?;
     Ok(String::from_utf8_lossy(&printed).trim().parse().unwrap_or_default())
 }

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use jiff::fmt::rfc2822::DateTimeParser;
-use reqwest::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, LAST_MODIFIED, LOCATION};
+use reqwest::header::{
+    AUTHORIZATION, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, LAST_MODIFIED, LOCATION,
+};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Fetched, Identity, Remotes};
+use super::{Authorization, Error, Fetched, Identity, Remotes};
 use crate::graph::Http;
 use crate::net::{self, Proxy, Route, Trust};
 use crate::oci::{Digest, Hasher};
@@ -34,6 +36,15 @@ struct Record {
     digest: Digest,
 }
 
+/// What is asked of a URL.
+struct Question<'a> {
+    method: Method,
+    /// What is here already.
+    etag: Option<&'a HeaderValue>,
+    /// For the URL's own host.
+    authorization: Option<&'a Authorization>,
+}
+
 /// Takes how many bytes are here, and how many there will be.
 pub(super) type Progress<'a> = dyn Fn(u64, Option<u64>) + 'a;
 
@@ -43,7 +54,12 @@ impl Remotes {
     ///
     /// # Errors
     /// Those of the store. A server that does not answer is asked again by [`Remotes::download`].
-    pub fn known(&self, http: &Http, cancel: &Cancel) -> Result<Option<Fetched>, Error> {
+    pub fn known(
+        &self,
+        http: &Http,
+        authorization: Option<&Authorization>,
+        cancel: &Cancel,
+    ) -> Result<Option<Fetched>, Error> {
         let Some(record) = self.record(http)? else { return Ok(None) };
         let Some(fetched) = self.kept(http, &record)? else { return Ok(None) };
         if let Some(expected) = http.checksum {
@@ -52,8 +68,8 @@ impl Remotes {
         let Some(etag) = record.etag.as_deref().and_then(|etag| HeaderValue::from_str(etag).ok()) else {
             return Ok(None);
         };
-        let headers = HeaderMap::from_iter([(IF_NONE_MATCH, etag.clone())]);
-        let answer = net::block_on(cancel, self.ask(http, Method::HEAD, &headers));
+        let question = Question { method: Method::HEAD, etag: Some(&etag), authorization };
+        let answer = net::block_on(cancel, self.ask(http, &question));
         cancel.check()?;
         let same = answer.ok().and_then(Result::ok).is_some_and(|answer| match answer.status() {
             StatusCode::NOT_MODIFIED => true,
@@ -66,15 +82,25 @@ impl Remotes {
     ///
     /// # Errors
     /// Those of the network, [`Error::Status`], [`Error::Checksum`], [`Error::Cancelled`], and those of the store.
-    pub fn download(&self, http: &Http, progress: &Progress<'_>, cancel: &Cancel) -> Result<Fetched, Error> {
+    pub fn download(
+        &self,
+        http: &Http,
+        authorization: Option<&Authorization>,
+        progress: &Progress<'_>,
+        cancel: &Cancel,
+    ) -> Result<Fetched, Error> {
         let new = self.store.new_remote()?;
         let files = new.path().join("files");
         fs::create_dir(&files).map_err(Error::file("create", &files))?;
         permit(&files, 0o755)?;
         let path = files.join(&http.name);
         let title = http.shown();
-        let record = net::block_on(cancel, self.body(http, &path, progress, cancel))
-            .map_err(|error| Error::network(&title, error))??;
+        let fetch = async {
+            let question = Question { method: Method::GET, etag: None, authorization };
+            let response = self.ask(http, &question).await?;
+            self.body(http, response, &path, progress).await
+        };
+        let record = net::block_on(cancel, fetch).map_err(|error| Error::network(&title, error))??;
         if let Some(expected) = http.checksum.filter(|&expected| expected != record.digest) {
             return Err(Error::Checksum { expected, actual: record.digest });
         }
@@ -84,9 +110,15 @@ impl Remotes {
         fetched.ok_or_else(|| Error::file("open", path)(std::io::ErrorKind::NotFound.into()))
     }
 
-    async fn body(&self, http: &Http, path: &Path, progress: &Progress<'_>, cancel: &Cancel) -> Result<Record, Error> {
+    /// Writes what a server sends into a new file.
+    async fn body(
+        &self,
+        http: &Http,
+        mut response: Response,
+        path: &Path,
+        progress: &Progress<'_>,
+    ) -> Result<Record, Error> {
         let title = http.shown();
-        let mut response = self.ask(http, Method::GET, &HeaderMap::new()).await?;
         if !response.status().is_success() {
             return Err(Error::Status { url: title, status: response.status().as_u16() });
         }
@@ -94,7 +126,6 @@ impl Remotes {
         let mut file = File::create_new(path).map_err(Error::file("create", path))?;
         let (mut hasher, mut done) = (Hasher::new(), 0);
         loop {
-            cancel.check()?;
             let chunk = net::within(SILENCE, response.chunk()).await.and_then(|read| read.map_err(net::Error::from));
             let Some(chunk) = chunk.map_err(|source| Error::network(&title, source))? else { break };
             file.write_all(&chunk).map_err(Error::file("write", path))?;
@@ -111,21 +142,28 @@ impl Remotes {
     }
 
     /// Asks and follows redirects.
-    async fn ask(&self, http: &Http, method: Method, headers: &HeaderMap) -> Result<Response, Error> {
+    async fn ask(&self, http: &Http, question: &Question<'_>) -> Result<Response, Error> {
         let title = http.shown();
         let mut url = Url::parse(&http.url).map_err(|_| Error::Url(title.clone()))?;
+        let mut authorization = question.authorization;
         for _ in 0..=MAX_REDIRECTS {
             let client = self.http.client(&route(&url)).map_err(|source| Error::network(&title, source))?;
-            let request = client.request(method.clone(), url.clone()).headers(headers.clone());
+            let mut headers = HeaderMap::new();
+            headers.extend(question.etag.map(|etag| (IF_NONE_MATCH, etag.clone())));
+            headers.extend(authorization.map(|authorization| (AUTHORIZATION, authorization.header())));
+            let request = client.request(question.method.clone(), url.clone()).headers(headers);
             let sent = net::within(SILENCE, request.send()).await.and_then(|sent| sent.map_err(net::Error::from));
             let response = sent.map_err(|source| Error::network(&title, source))?;
             if !response.status().is_redirection() || response.status() == StatusCode::NOT_MODIFIED {
                 return Ok(response);
             }
             let next = text(response.headers(), LOCATION).and_then(|location| url.join(location).ok());
-            url = next
+            let next = next
                 .filter(|url| matches!(url.scheme(), "http" | "https"))
                 .ok_or_else(|| Error::Redirects(title.clone()))?;
+            // Who was once sent elsewhere does not come back with it either: the way was not of the host's choice.
+            authorization = authorization.filter(|_| is_as_trusted(&url, &next));
+            url = next;
         }
         Err(Error::Redirects(title))
     }
@@ -181,6 +219,12 @@ fn route(url: &Url) -> Route {
     Route { trust, proxy: if is_loopback { Proxy::Never } else { Proxy::AsEnvironment } }
 }
 
+/// Tells whether what one URL may know is safe with another: the same server, or the same host, now over TLS.
+fn is_as_trusted(url: &Url, next: &Url) -> bool {
+    let is_upgrade = (url.scheme(), next.scheme()) == ("http", "https") && url.port().or(next.port()).is_none();
+    url.origin() == next.origin() || (is_upgrade && url.host() == next.host())
+}
+
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
@@ -203,6 +247,21 @@ mod tests {
     fn dates_are_those_of_http() {
         assert_eq!(seconds("Wed, 21 Oct 2015 07:28:00 GMT"), Some(1_445_412_480));
         assert_eq!(seconds("yesterday"), None);
+    }
+
+    #[test]
+    fn what_one_server_knows_is_not_for_others() {
+        for (one, other, expected) in [
+            ("https://x.example/a", "https://x.example/b", true),
+            ("https://x.example/", "https://x.example:443/", true),
+            ("http://x.example/", "https://x.example/", true),
+            ("https://x.example/", "http://x.example/", false),
+            ("https://x.example/", "https://y.x.example/", false),
+            ("https://x.example/", "https://x.example:444/", false),
+            ("http://x.example:80/", "https://x.example:8443/", false),
+        ] {
+            assert_eq!(is_as_trusted(&one.parse().unwrap(), &other.parse().unwrap()), expected, "{one} {other}");
+        }
     }
 
     #[test]

@@ -2,15 +2,18 @@
 //!
 //! Each is a directory that is kept in the store between builds, named by what it was made from, and never changed once
 //! it is there. [`Remotes::known`] and [`Remotes::resolve`] ask the other side, in little, whether what is here is what is
-//! there; [`Remotes::download`] and [`Remotes::check_out`] fetch.
+//! there; [`Remotes::download`] and [`Remotes::check_out`] fetch. What opens a source to them, an [`Authorization`] or an
+//! [`Access`], is made of what a [`Key`] names, is no part of what anything is named by, and is kept nowhere.
 
 mod checkout;
+mod credential;
 mod error;
 mod git;
 mod http;
 
 use std::path::PathBuf;
 
+pub use credential::{Access, Authorization, Key};
 pub use error::Error;
 pub use git::Commit;
 

@@ -11,6 +11,7 @@ mod context;
 mod contexts;
 mod copy;
 mod copy_flags;
+mod credentials;
 mod dockerignore;
 mod errors;
 mod goldens;

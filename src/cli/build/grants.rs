@@ -13,10 +13,12 @@ use crate::runtime;
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(super) struct Args {
-    /// A secret for `RUN --mount=type=secret`: id=NAME[,src=FILE|,env=VARIABLE] (repeatable)
+    /// A secret for `RUN --mount=type=secret`: id=NAME[,src=FILE|,env=VARIABLE]; GIT_AUTH_TOKEN[.HOST] and
+    /// HTTP_AUTH_TOKEN_HOST open sources (repeatable)
     #[arg(long, value_name = "SECRET")]
     secret: Vec<String>,
-    /// An ssh agent for `RUN --mount=type=ssh`: default, ID, ID=SOCKET or ID=KEY,KEY… (repeatable)
+    /// An ssh agent for `RUN --mount=type=ssh`, and the default one for repositories: default, ID, ID=SOCKET or ID=KEY,KEY…
+    /// (repeatable)
     #[arg(long, value_name = "AGENT", num_args = 0..=1, default_missing_value = "default")]
     ssh: Vec<String>,
     /// What RUN may ask for: network.host, security.insecure (repeatable)

@@ -29,8 +29,9 @@ impl Asked {
         self.headers.get(name).map_or("", String::as_str)
     }
 
+    /// Tells whether it has this method, or whatever method where that is empty, and a path with this part.
     pub fn is(&self, method: &str, part: &str) -> bool {
-        self.method == method && self.path.contains(part)
+        (method.is_empty() || self.method == method) && self.path.contains(part)
     }
 }
 

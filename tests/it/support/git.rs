@@ -45,6 +45,14 @@ impl Repository<'_> {
         self.git(&["rev-parse", "HEAD"])
     }
 
+    /// Adds another repository as a submodule, wherever its URL leads from here: what is fetched is its neighbour of that
+    /// name.
+    pub fn submodule(&self, url: &str, path: &str) {
+        let neighbour = format!("../{}", url.rsplit('/').next().unwrap());
+        self.git(&["submodule", "add", "-q", &neighbour, path]);
+        self.git(&["config", "-f", ".gitmodules", &format!("submodule.{path}.url"), url]);
+    }
+
     /// Makes a file executable from the next commit on.
     pub fn executable(&self, name: &str) {
         use std::os::unix::fs::PermissionsExt;

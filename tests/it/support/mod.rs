@@ -10,6 +10,7 @@ pub mod fault_server;
 pub mod git;
 mod image;
 mod need;
+pub mod planted;
 pub mod registry;
 mod sandbox;
 mod user;
