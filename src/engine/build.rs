@@ -214,6 +214,7 @@ impl Job<'_> {
         }
         let made = solved.and_then(|solved| self.assemble(&plan, solved, &library));
         executor.settle();
+        executor.save()?;
         stat_cache.map_or(Ok(()), |cache| cache.save())?;
         named.save()?;
         made

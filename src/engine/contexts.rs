@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::dockerfile::MAX_BYTES;
-use super::stat_cache::StatCache;
 use super::{BuildOptions, ContextSource, Error, file_error};
 use crate::context::{self, ARCHIVE_START_BYTES, Context, Ignore, is_archive};
-use crate::exec::{self, Agents, Keyring, Secrets};
+use crate::exec::{self, Agents, Keyring, Secrets, StatCache};
 use crate::graph::{Git, GitMtime, Http};
 use crate::remote::Remotes;
 use crate::store::{Store, Temporary};
@@ -22,7 +21,7 @@ pub(super) struct MainContext {
     pub(super) is_local: bool,
     /// The text of the build file, where that came in place of files.
     pub(super) text: Option<Vec<u8>>,
-    _temporary: Option<Temporary>,
+    temporary: Option<Temporary>,
 }
 
 impl MainContext {
@@ -57,7 +56,7 @@ impl MainContext {
         match source {
             ContextSource::Directory(path) if path.is_dir() => {
                 let (name, directory) = (source.to_string(), path.clone());
-                Ok(MainContext { name, directory, is_local: true, text: None, _temporary: None })
+                Ok(MainContext { name, directory, is_local: true, text: None, temporary: None })
             }
             other => Err(Error::NoContext { path: other.to_string().into() }),
         }
@@ -70,7 +69,8 @@ impl MainContext {
 
     /// Returns the files as a build sees them, and what remembers their digests where that is worth it.
     pub(super) fn open(&self, ignore: &Ignore, store: &Store) -> Result<(Context, Option<Arc<StatCache>>), Error> {
-        let cache = self.is_local.then(|| Arc::new(StatCache::new(store, &self.directory)));
+        // What was unpacked for this build is gone after it.
+        let cache = self.temporary.is_none().then(|| Arc::new(StatCache::new(store, &self.directory)));
         let digests = cache.clone().map(|cache| cache as Arc<dyn context::DigestCache>);
         Ok((Context::open(&self.directory, ignore.clone(), digests)?, cache))
     }
@@ -115,7 +115,7 @@ impl<'a> Fetch<'a> {
             Some(fetched) => fetched,
             None => self.remotes.check_out(&git, &commit, opened.access(), self.cancel)?,
         };
-        Ok(MainContext { name, directory: fetched.directory, is_local: false, text: None, _temporary: None })
+        Ok(MainContext { name, directory: fetched.directory, is_local: false, text: None, temporary: None })
     }
 
     fn downloaded(&self, name: String, url: &str) -> Result<MainContext, Error> {
@@ -132,7 +132,7 @@ impl<'a> Fetch<'a> {
             return unpacked(name, file, self.store, self.cancel);
         }
         let text = Some(whole(file).map_err(file_error("read", &path))?);
-        Ok(MainContext { name, directory: fetched.directory, is_local: false, text, _temporary: None })
+        Ok(MainContext { name, directory: fetched.directory, is_local: false, text, temporary: None })
     }
 }
 
@@ -154,7 +154,7 @@ fn unpacked(name: String, archive: impl Read + Send, store: &Store, cancel: &Can
     let temporary = store.temporary()?;
     context::unpack(archive, temporary.path(), cancel)?;
     let directory = temporary.path().to_owned();
-    Ok(MainContext { name, directory, is_local: false, text: None, _temporary: Some(temporary) })
+    Ok(MainContext { name, directory, is_local: false, text: None, temporary: Some(temporary) })
 }
 
 /// Takes a stream for a build file that needs no files.
@@ -162,5 +162,5 @@ fn text(name: String, stream: impl Read, store: &Store) -> Result<MainContext, E
     let text = whole(stream).map_err(Error::Stream)?;
     let temporary = store.temporary()?;
     let directory = temporary.path().to_owned();
-    Ok(MainContext { name, directory, is_local: false, text: Some(text), _temporary: Some(temporary) })
+    Ok(MainContext { name, directory, is_local: false, text: Some(text), temporary: Some(temporary) })
 }

@@ -28,7 +28,6 @@ mod record;
 mod reproducible;
 mod resolve;
 mod source;
-mod stat_cache;
 mod targets;
 mod times;
 mod transfer;

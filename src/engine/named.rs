@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::dockerfile::ignore;
 use super::layout::Layout;
-use super::stat_cache::StatCache;
 use super::{Error, NamedSource};
 use crate::context::{Context, DigestCache};
+use crate::exec::StatCache;
 use crate::frontend::{NamedContext, NamedContexts, ResolveImage, ResolvedImage, Unresolved};
 use crate::graph::{Local, Source};
 use crate::oci::{Platform, Reference};

@@ -1,11 +1,12 @@
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use serde_json::{Value, json};
 
 use super::recipe::Ticket;
-use super::{Error, Executor, Output};
-use crate::context::{Context, Ignore};
+use super::{Error, Executor, Output, StatCache};
+use crate::context::{Context, DigestCache, Ignore, StatKey};
 use crate::graph::{Git, GitMtime, Http};
+use crate::oci::Digest;
 use crate::remote::{Commit, Fetched, Identity};
 use crate::solve::{Event, Lookup, Work};
 
@@ -48,42 +49,51 @@ impl Executor {
         let opened = self.keyring().git(git)?;
         let commit = self.remotes.resolve(git, opened.access(), &work.cancel)?;
         Ok(match self.remotes.checked_out(git, &commit)? {
-            Some(fetched) => Lookup::Hit(of_git(&fetched, git)?),
+            Some(fetched) => Lookup::Hit(self.of_git(&fetched, git)?),
             None => Lookup::Miss(Ticket::CheckOut(commit)),
         })
     }
 
     pub(super) fn check_out(&self, work: &Work<'_, Output>, git: &Git, commit: &Commit) -> Result<Output, Error> {
         let opened = self.keyring().git(git)?;
-        of_git(&self.remotes.check_out(git, commit, opened.access(), &work.cancel)?, git)
+        self.of_git(&self.remotes.check_out(git, commit, opened.access(), &work.cancel)?, git)
+    }
+
+    /// The name by which a commit was found, and where, are nobody's business.
+    fn of_git(&self, fetched: &Fetched, git: &Git) -> Result<Output, Error> {
+        let Identity::Commit { commit, .. } = &fetched.identity else { unreachable!("it was checked out") };
+        let identity = json!({
+            "commit": commit,
+            "subdirectory": git.subdirectory,
+            "keep_git_directory": git.keep_git_directory,
+            "submodules": git.submodules,
+            "commit_time": git.mtime == GitMtime::Commit,
+        });
+        let digests = Arc::new(StatCache::new(self.library.store(), &fetched.directory));
+        self.digests.lock().unwrap_or_else(PoisonError::into_inner).push(digests.clone());
+        of(fetched, identity, digests)
     }
 }
 
 fn of_http(fetched: &Fetched) -> Result<Output, Error> {
-    let identity = match &fetched.identity {
-        Identity::File { digest, last_modified } => json!({ "digest": digest, "last_modified": last_modified }),
-        Identity::Commit { commit, .. } => json!({ "commit": commit }),
-    };
-    of(fetched, identity)
+    let Identity::File { digest, last_modified } = &fetched.identity else { unreachable!("it was downloaded") };
+    let identity = json!({ "digest": digest, "last_modified": last_modified });
+    of(fetched, identity, Arc::new(Download(*digest)))
 }
 
-/// The name by which a commit was found, and where, are nobody's business.
-fn of_git(fetched: &Fetched, git: &Git) -> Result<Output, Error> {
-    let commit = match &fetched.identity {
-        Identity::Commit { commit, .. } => commit.clone(),
-        Identity::File { digest, .. } => digest.to_string(),
-    };
-    let identity = json!({
-        "commit": commit,
-        "subdirectory": git.subdirectory,
-        "keep_git_directory": git.keep_git_directory,
-        "submodules": git.submodules,
-        "commit_time": git.mtime == GitMtime::Commit,
-    });
-    of(fetched, identity)
-}
-
-fn of(fetched: &Fetched, identity: Value) -> Result<Output, Error> {
-    let context = Context::open(&fetched.directory, Ignore::none(), None).map_err(super::file::Error::from)?;
+fn of(fetched: &Fetched, identity: Value, digests: Arc<dyn DigestCache>) -> Result<Output, Error> {
+    let context = Context::open(&fetched.directory, Ignore::none(), Some(digests));
+    let context = context.map_err(super::file::Error::from)?;
     Ok(Output::Remote(Arc::new(Remote { context, identity })))
+}
+
+/// The digest of the only file of a directory, which was known when it was written.
+struct Download(Digest);
+
+impl DigestCache for Download {
+    fn get(&self, _: &StatKey) -> Option<Digest> {
+        Some(self.0)
+    }
+
+    fn put(&self, _: StatKey, _: Digest) {}
 }

@@ -29,10 +29,11 @@ mod run;
 mod secret;
 mod source;
 mod stack;
+mod stat_cache;
 pub mod tree;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
@@ -43,6 +44,7 @@ pub use keyring::{Keyring, Opened};
 pub use library::{Asker, Library};
 pub use secret::{SecretError, SecretSource, Secrets};
 pub use stack::{Layer, Stack};
+pub use stat_cache::StatCache;
 
 use crate::cache::Cache;
 use crate::context::Context;
@@ -106,13 +108,16 @@ pub struct Executor {
     runtime: Native,
     setting: Setting,
     behind: Behind,
+    /// Of the directories that are kept of repositories.
+    digests: Mutex<Vec<Arc<StatCache>>>,
 }
 
 impl Executor {
     /// Returns an executor over `library`.
     pub fn new(library: Arc<Library>, setting: Setting) -> Executor {
         let (cache, remotes) = (Cache::new(library.store()), Remotes::new(library.store()));
-        Executor { library, cache, remotes, runtime: Native::default(), setting, behind: Behind::default() }
+        let (runtime, behind, digests) = (Native::default(), Behind::default(), Mutex::default());
+        Executor { library, cache, remotes, runtime, setting, behind, digests }
     }
 
     fn keyring(&self) -> Keyring<'_> {
@@ -122,6 +127,15 @@ impl Executor {
     /// Waits until everything begun behind the build has ended, well or not. What failed is told by who needs it.
     pub fn settle(&self) {
         self.behind.wait();
+    }
+
+    /// Keeps what reading files told of them.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn save(&self) -> Result<(), Error> {
+        let digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        digests.iter().try_for_each(|digests| Ok(digests.save()?))
     }
 }
 

@@ -1,11 +1,13 @@
 //! ADD of what is elsewhere: files over HTTP, repositories.
 
+use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kiln::oci::Digest;
+use kiln::store::Store;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::fault_server::{End, FaultServer, Reply};
@@ -255,4 +257,33 @@ fn what_a_repository_does_not_have_is_told() {
         sandbox.write("Dockerfile", format!("FROM scratch\nADD {source} /\n"));
         fails(&sandbox, &[&part, "Dockerfile:2:5"]);
     }
+}
+
+#[test]
+fn what_is_kept_is_not_read_again_for_its_digest() {
+    if !require(Need::Git) {
+        return;
+    }
+    let server = FaultServer::start(|asked| match asked.header("if-none-match") {
+        "\"1\"" => Reply::status(304),
+        _ => Reply::ok("fetched").header("ETag", "\"1\""),
+    });
+    let sandbox = Sandbox::new();
+    Repository::new(&sandbox, "app").commit("a", "1");
+    let (file, repositories) = (server.host(), git::daemon(&sandbox));
+    sandbox.write("Dockerfile", format!("FROM scratch\nADD http://{file}/f /f\nADD git://{repositories}/app /app\n"));
+    let image = built(&sandbox);
+    // A file that was written just now may change within the same tick of the clock.
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(built(&sandbox).id(), image.id());
+    let kept = |name: &str| {
+        let all = walkdir::WalkDir::new(sandbox.path("root/remotes")).into_iter().map(Result::unwrap);
+        all.map(|entry| entry.into_path()).find(|path| path.ends_with(format!("files/{name}"))).unwrap()
+    };
+    let checkout = kept("a").parent().unwrap().to_owned();
+    let known = Store::open(&sandbox.path("root")).unwrap().stat_digests(checkout.as_os_str().as_bytes()).unwrap();
+    assert_eq!(known.iter().map(|known| known.digest).collect::<Vec<_>>(), [Digest::of(b"1")]);
+    // The digest of a download is known without reading it.
+    std::fs::write(kept("f"), "changed").unwrap();
+    assert_eq!(built(&sandbox).id(), image.id());
 }

@@ -9,12 +9,14 @@ use crate::store::{self, StatDigest, Store};
 
 /// Digests of the files of one context directory, as earlier builds computed them. Read from the store when a build
 /// first asks for one, and written back once, at its end.
-pub(super) struct StatCache {
+#[derive(Debug)]
+pub struct StatCache {
     store: Store,
     scope: Vec<u8>,
     files: Mutex<Option<Files>>,
 }
 
+#[derive(Debug)]
 struct Files {
     known: HashMap<StatKey, Digest>,
     new: HashMap<StatKey, Digest>,
@@ -22,14 +24,17 @@ struct Files {
 
 impl StatCache {
     /// Returns the cache for the directory `path`.
-    pub(super) fn new(store: &Store, path: &Path) -> StatCache {
+    pub fn new(store: &Store, path: &Path) -> StatCache {
         use std::os::unix::ffi::OsStrExt;
         let scope = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         StatCache { store: store.clone(), scope: scope.as_os_str().as_bytes().to_vec(), files: Mutex::new(None) }
     }
 
     /// Writes what is new into the store.
-    pub(super) fn save(&self) -> Result<(), store::Error> {
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn save(&self) -> Result<(), store::Error> {
         let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(Files { known, new }) = &*files else { return Ok(()) };
         if new.is_empty() {
