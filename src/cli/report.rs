@@ -159,7 +159,7 @@ fn hint(error: &Error) -> Option<String> {
     if let Some(hint) = registry_error(error).and_then(registry::Error::help) {
         return Some(hint);
     }
-    if let Error::Engine(engine::Error::Remote(error)) = error
+    if let Error::Engine(engine::Error::Remote(error) | engine::Error::Epoch(error)) = error
         && let Some(hint) = error.help()
     {
         return Some(hint);

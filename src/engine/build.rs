@@ -7,10 +7,11 @@ use super::assemble::{Times, assemble};
 use super::check::plan_options;
 use super::contexts::MainContext;
 use super::dockerfile::{self, Loaded};
+use super::fetch::Fetch;
 use super::lint;
 use super::named::{Named, Resolving};
 use super::record::Recorder;
-use super::reproducible::commit_time;
+use super::reproducible::{EPOCH, commit_time};
 use super::resolve::Resolver;
 use super::transfer::Package;
 use super::verify::OTHER_HOSTNAME;
@@ -18,7 +19,7 @@ use super::{BuildOptions, BuildResult, Engine, Error, OutputKind};
 use crate::diagnostic::Diagnostic;
 use crate::dockerfile::lint::Occasion;
 use crate::exec::{self, Agents, Asker, Executor, Library, Secrets, Setting, Stack};
-use crate::frontend::{self, Plan, PlanOptions, PlannedImage, ResolveImage, ResolvedImage, Unresolved};
+use crate::frontend::{self, Epoch, Plan, PlanOptions, PlannedImage, ResolveImage, ResolvedImage, Unresolved};
 use crate::graph::{BuildGraph, NodeId};
 use crate::image::{self, Image};
 use crate::layer::Mtime;
@@ -26,9 +27,6 @@ use crate::oci::{Digest, Encoded, Index, Platform, Reference};
 use crate::solve::{self, Event, Failure, Observe, Settings, Solved};
 use crate::store::Outcome;
 use crate::sys::Cancel;
-
-/// Name of the build argument that says what time it is.
-const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// Name of the context that is given on the command line.
 const MAIN_CONTEXT: &str = "context";
@@ -60,6 +58,9 @@ impl Built {
         self.index.as_ref().map_or_else(|| self.images[0].id(), Encoded::digest)
     }
 }
+
+/// Values of ARG instructions.
+type Arguments = BTreeMap<String, String>;
 
 impl Engine {
     /// Builds an image, or an index of images for several platforms, keeps it in the store under its names, and gives it
@@ -145,18 +146,33 @@ impl Job<'_> {
         self.options.jobs.unwrap_or_else(cores)
     }
 
-    /// Returns the build arguments; a reproducible build has a time among them.
-    fn build_args(&self, loaded: &Loaded, context: &MainContext) -> BTreeMap<String, String> {
+    /// Returns the build arguments, with a number for the time where they name a source that has it. A reproducible build
+    /// has a time in any case.
+    fn build_args(&self, loaded: &Loaded, context: &MainContext, named: &Named) -> Result<Arguments, Error> {
         let mut build_args = self.options.build_args.clone();
-        let declarations = loaded.file.global_args.iter().flat_map(|arg| &arg.value.declarations);
-        let mut defaults = declarations.filter(|declaration| declaration.default.is_some());
-        let has_epoch = build_args.contains_key(EPOCH) || defaults.any(|declaration| declaration.name.value == EPOCH);
-        if self.is_reproducible() && !has_epoch {
-            // The newest file's time, say, would be another in each checkout.
-            let epoch = commit_time(context.directory()).unwrap_or(0);
-            build_args.insert(EPOCH.to_owned(), epoch.to_string());
+        let contexts = named.names.clone();
+        let options = PlanOptions { contexts, ..plan_options(loaded, self.options) };
+        let epoch = match frontend::epoch(&loaded.source, &loaded.file, &options) {
+            // Planning tells what is wrong, along with everything else.
+            Err(_) | Ok(Epoch::At(_)) => return Ok(build_args),
+            Ok(epoch) => epoch,
+        };
+        let time = match &epoch {
+            Epoch::Context => context.time(),
+            Epoch::Source(source) => {
+                let time = Fetch::new(self.options, &self.engine.store, self.cancel).time(source);
+                time.map_err(Error::of_epoch)?
+            }
+            Epoch::Unset | Epoch::Timeless | Epoch::At(_) => None,
+        };
+        // The newest file's time, say, would be another in each checkout.
+        let time = time.or_else(|| self.is_reproducible().then(|| commit_time(context.directory()).unwrap_or(0)));
+        let value = time.map(|second| second.to_string());
+        // Nobody sees the name of a source that has no time.
+        if let Some(value) = value.or_else(|| (epoch != Epoch::Unset).then(String::new)) {
+            build_args.insert(EPOCH.to_owned(), value);
         }
-        build_args
+        Ok(build_args)
     }
 
     pub(super) fn observer(&self) -> Arc<dyn Observe> {
@@ -175,7 +191,7 @@ impl Job<'_> {
     pub(super) fn make(&self, loaded: &Loaded, context: &MainContext, named: &mut Named) -> Result<Built, Error> {
         let client = self.engine.client(&self.options.insecure_registries);
         let library = Arc::new(Library::new(&self.engine.store, client));
-        let plan = self.plan(loaded, self.build_args(loaded, context), &library, named)?;
+        let plan = self.plan(loaded, self.build_args(loaded, context, named)?, &library, named)?;
         if plan.is_index && self.options.outputs.iter().any(|output| output.kind == OutputKind::Docker) {
             // What can only end badly had better not begin.
             return Err(image::Error::DockerIndex.into());
@@ -220,13 +236,7 @@ impl Job<'_> {
         made
     }
 
-    fn plan(
-        &self,
-        loaded: &Loaded,
-        build_args: BTreeMap<String, String>,
-        library: &Library,
-        named: &Named,
-    ) -> Result<Plan, Error> {
+    fn plan(&self, loaded: &Loaded, build_args: Arguments, library: &Library, named: &Named) -> Result<Plan, Error> {
         let observer = self.observer();
         let resolver = Resolver {
             engine: self.engine,

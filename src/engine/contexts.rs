@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::dockerfile::MAX_BYTES;
+use super::fetch::Fetch;
+use super::reproducible::{EPOCH, newest};
 use super::{BuildOptions, ContextSource, Error, file_error};
 use crate::context::{self, ARCHIVE_START_BYTES, Context, Ignore, is_archive};
-use crate::exec::{self, Agents, Keyring, Secrets, StatCache};
+use crate::exec::StatCache;
 use crate::graph::{Git, GitMtime, Http};
-use crate::remote::Remotes;
 use crate::store::{Store, Temporary};
 use crate::sys::Cancel;
 
@@ -19,6 +20,8 @@ pub(super) struct MainContext {
     directory: PathBuf,
     /// Whoever made the files is who runs kiln: ignore files count, and links in the way to the build file are followed.
     pub(super) is_local: bool,
+    /// When it was made, in seconds, where a repository or a server says so.
+    time: Option<i64>,
     /// The text of the build file, where that came in place of files.
     pub(super) text: Option<Vec<u8>>,
     temporary: Option<Temporary>,
@@ -40,9 +43,9 @@ impl MainContext {
                 unpacked(name, archive, store, cancel)
             }
             ContextSource::Remote(url) => match Git::of_context(url) {
-                Some(Ok(git)) => Fetch::new(options, store, cancel).checked_out(name, git),
+                Some(Ok(git)) => checked_out(name, git, &Fetch::new(options, store, cancel)),
                 Some(Err(source)) => Err(Error::GitContext { context: name, source }),
-                None => Fetch::new(options, store, cancel).downloaded(name, url),
+                None => downloaded(name, url, &Fetch::new(options, store, cancel)),
             },
             ContextSource::Stream(stream) => {
                 let (start, stream) = peek(cancel.guard(stream.clone())).map_err(Error::Stream)?;
@@ -56,10 +59,17 @@ impl MainContext {
         match source {
             ContextSource::Directory(path) if path.is_dir() => {
                 let (name, directory) = (source.to_string(), path.clone());
-                Ok(MainContext { name, directory, is_local: true, text: None, temporary: None })
+                Ok(MainContext { name, directory, is_local: true, time: None, text: None, temporary: None })
             }
             other => Err(Error::NoContext { path: other.to_string().into() }),
         }
+    }
+
+    /// Returns when the context was made (`SOURCE_DATE_EPOCH=context`), in seconds: what its server or repository says, or
+    /// when the newest file of an archive was changed. A directory here has no time.
+    pub(super) fn time(&self) -> Option<i64> {
+        let is_archive = self.temporary.is_some() && self.text.is_none();
+        self.time.or_else(|| if is_archive { newest(&self.directory) } else { None })
     }
 
     /// Returns where the files are.
@@ -82,58 +92,31 @@ const KEEP_GIT_DIRECTORY: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
 /// Name of a file that is no archive, in the context that it is alone (BuildKit's).
 const DOWNLOADED: &str = "context";
 
-/// Fetches contexts from elsewhere.
-struct Fetch<'a> {
-    options: &'a BuildOptions,
-    store: &'a Store,
-    cancel: &'a Cancel,
-    remotes: Remotes,
-    secrets: Secrets,
-    agents: Agents,
+fn checked_out(name: String, mut git: Git, fetch: &Fetch<'_>) -> Result<MainContext, Error> {
+    let build_args = &fetch.options.build_args;
+    let keep = build_args.get(KEEP_GIT_DIRECTORY).map(String::as_str);
+    git.keep_git_directory |= matches!(keep, Some("1" | "true" | "True" | "TRUE" | "t" | "T"));
+    if build_args.contains_key(EPOCH) {
+        // Files whose time is that of the build would not be the same the next time.
+        git.mtime = GitMtime::Commit;
+    }
+    let fetched = fetch.git(&git)?;
+    let time = fetched.identity.time();
+    Ok(MainContext { name, directory: fetched.directory, is_local: false, time, text: None, temporary: None })
 }
 
-impl<'a> Fetch<'a> {
-    fn new(options: &'a BuildOptions, store: &'a Store, cancel: &'a Cancel) -> Fetch<'a> {
-        let (secrets, agents) = (Secrets::new(options.secrets.clone()), Agents::new(options.agents.clone()));
-        Fetch { options, store, cancel, remotes: Remotes::new(store), secrets, agents }
+fn downloaded(name: String, url: &str, fetch: &Fetch<'_>) -> Result<MainContext, Error> {
+    let http = Http { url: url.to_owned(), name: DOWNLOADED.to_owned(), checksum: None };
+    let fetched = fetch.http(&http)?;
+    let time = fetched.identity.time();
+    let path = fetched.directory.join(DOWNLOADED);
+    let file = File::open(&path).map_err(file_error("open", &path))?;
+    let (start, file) = peek(file).map_err(file_error("read", &path))?;
+    if is_archive(&start) {
+        return Ok(MainContext { time, ..unpacked(name, file, fetch.store, fetch.cancel)? });
     }
-
-    fn keyring(&self) -> Keyring<'_> {
-        Keyring { secrets: &self.secrets, agents: &self.agents }
-    }
-
-    fn checked_out(&self, name: String, mut git: Git) -> Result<MainContext, Error> {
-        let keep = self.options.build_args.get(KEEP_GIT_DIRECTORY).map(String::as_str);
-        git.keep_git_directory |= matches!(keep, Some("1" | "true" | "True" | "TRUE" | "t" | "T"));
-        if self.options.build_args.contains_key("SOURCE_DATE_EPOCH") {
-            // Files whose time is that of the build would not be the same the next time.
-            git.mtime = GitMtime::Commit;
-        }
-        let opened = self.keyring().git(&git)?;
-        let commit = self.remotes.resolve(&git, opened.access(), self.cancel)?;
-        let fetched = match self.remotes.checked_out(&git, &commit)? {
-            Some(fetched) => fetched,
-            None => self.remotes.check_out(&git, &commit, opened.access(), self.cancel)?,
-        };
-        Ok(MainContext { name, directory: fetched.directory, is_local: false, text: None, temporary: None })
-    }
-
-    fn downloaded(&self, name: String, url: &str) -> Result<MainContext, Error> {
-        let http = Http { url: url.to_owned(), name: DOWNLOADED.to_owned(), checksum: None };
-        let authorization = self.keyring().http(&http).map_err(exec::Error::from)?;
-        let fetched = match self.remotes.known(&http, authorization.as_ref(), self.cancel)? {
-            Some(fetched) => fetched,
-            None => self.remotes.download(&http, authorization.as_ref(), &|_, _| {}, self.cancel)?,
-        };
-        let path = fetched.directory.join(DOWNLOADED);
-        let file = File::open(&path).map_err(file_error("open", &path))?;
-        let (start, file) = peek(file).map_err(file_error("read", &path))?;
-        if is_archive(&start) {
-            return unpacked(name, file, self.store, self.cancel);
-        }
-        let text = Some(whole(file).map_err(file_error("read", &path))?);
-        Ok(MainContext { name, directory: fetched.directory, is_local: false, text, temporary: None })
-    }
+    let text = Some(whole(file).map_err(file_error("read", &path))?);
+    Ok(MainContext { name, directory: fetched.directory, is_local: false, time, text, temporary: None })
 }
 
 /// Reads a build file.
@@ -154,7 +137,7 @@ fn unpacked(name: String, archive: impl Read + Send, store: &Store, cancel: &Can
     let temporary = store.temporary()?;
     context::unpack(archive, temporary.path(), cancel)?;
     let directory = temporary.path().to_owned();
-    Ok(MainContext { name, directory, is_local: false, text: None, temporary: Some(temporary) })
+    Ok(MainContext { name, directory, is_local: false, time: None, text: None, temporary: Some(temporary) })
 }
 
 /// Takes a stream for a build file that needs no files.
@@ -162,5 +145,5 @@ fn text(name: String, stream: impl Read, store: &Store) -> Result<MainContext, E
     let text = whole(stream).map_err(Error::Stream)?;
     let temporary = store.temporary()?;
     let directory = temporary.path().to_owned();
-    Ok(MainContext { name, directory, is_local: false, text: Some(text), temporary: Some(temporary) })
+    Ok(MainContext { name, directory, is_local: false, time: None, text: Some(text), temporary: Some(temporary) })
 }

@@ -106,6 +106,9 @@ pub enum Error {
     /// A context from elsewhere.
     #[error("cannot load the build context")]
     Remote(#[source] remote::Error),
+    /// What is to say what time it is.
+    #[error("cannot find out the time of SOURCE_DATE_EPOCH")]
+    Epoch(#[source] remote::Error),
     /// A context that comes as a stream.
     #[error("cannot read the context from standard input")]
     Stream(#[source] io::Error),
@@ -174,6 +177,16 @@ pub enum Error {
     /// A layer could not be fetched or finished.
     #[error(transparent)]
     Exec(exec::Error),
+}
+
+impl Error {
+    /// Returns the error of a source that was fetched for its time.
+    pub(super) fn of_epoch(error: Error) -> Error {
+        match error {
+            Error::Remote(error) => Error::Epoch(error),
+            other => other,
+        }
+    }
 }
 
 impl From<store::Error> for Error {

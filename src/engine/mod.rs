@@ -18,6 +18,7 @@ mod contexts;
 mod dockerfile;
 mod error;
 mod export;
+mod fetch;
 mod images;
 mod layout;
 mod lint;

@@ -1,5 +1,10 @@
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+/// Name of the build argument that says what time it is.
+pub(super) const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// Returns when the commit was made that `directory` is a checkout of, in seconds; nothing where that is unknown: there is
 /// no git, the directory is not part of a commit, or belongs to somebody git does not trust.
@@ -10,6 +15,17 @@ pub(super) fn commit_time(directory: &Path) -> Option<i64> {
         return None;
     }
     git(directory, &["log", "-1", "--format=%ct"])?.trim().parse().ok()
+}
+
+/// Returns when the newest file below a directory was changed, in seconds; directories and links do not count.
+pub(super) fn newest(directory: &Path) -> Option<i64> {
+    let entries = fs::read_dir(directory).ok()?.map_while(Result::ok);
+    let times = entries.filter_map(|entry| match entry.metadata().ok()? {
+        metadata if metadata.is_dir() => newest(&entry.path()),
+        metadata if metadata.is_file() => Some(metadata.mtime()),
+        _ => None,
+    });
+    times.max()
 }
 
 fn git(directory: &Path, arguments: &[&str]) -> Option<String> {

@@ -1,7 +1,5 @@
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
-
 use super::environment::{automatic, is_predefined};
 use super::expand::{Expander, Undefined};
 use super::stages::{Planner, name, without_place};
@@ -9,9 +7,6 @@ use super::{PlanOptions, Problems};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::dockerfile::instruction::{Instruction, Word};
 use crate::dockerfile::nearest;
-
-/// Name of the argument that says what time it is.
-const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// What the command line and its build arguments say to the plan as a whole.
 impl Planner<'_> {
@@ -70,28 +65,6 @@ impl Planner<'_> {
                 self.global.set(name, &value);
             }
         }
-    }
-
-    /// Returns the time that was asked for (section 15.2).
-    pub(super) fn epoch(&mut self) -> Option<Timestamp> {
-        let given = self.options.build_args.get(EPOCH).map(String::as_str);
-        let text = given.or_else(|| self.global.get(EPOCH)).filter(|text| !text.is_empty())?.to_owned();
-        // The time of the context is that of a repository's commit, which a directory is not.
-        if text == "context" {
-            return None;
-        }
-        let time = text.parse().ok().and_then(|second| Timestamp::from_second(second).ok());
-        if time.is_none() {
-            let message = format!("invalid SOURCE_DATE_EPOCH: {text}");
-            let declarations = self.file.global_args.iter().flat_map(|arg| &arg.value.declarations);
-            let place =
-                declarations.filter(|declaration| declaration.name.value == EPOCH).map(|each| each.name.span).next();
-            let problem = Diagnostic::error("invalid-epoch", message, place.unwrap_or_default());
-            let labels = if place.is_some() { problem.labels.clone() } else { Vec::new() };
-            let problem = problem.with_help("give the seconds since 1970, such as `git log -1 --format=%ct` prints");
-            self.problems.push(Diagnostic { labels, ..problem });
-        }
-        time
     }
 
     fn expand_global(&mut self, word: &Word) -> Option<String> {

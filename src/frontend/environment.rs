@@ -33,6 +33,10 @@ impl Environment {
         }
     }
 
+    pub(super) fn remove(&mut self, name: &str) {
+        self.0.retain(|(known, _)| known != name);
+    }
+
     /// Gives PATH its usual value where it has none.
     pub(super) fn with_path(mut self) -> Environment {
         if self.get("PATH").is_none() {

@@ -10,6 +10,7 @@
 mod arguments;
 mod copy;
 mod environment;
+mod epoch;
 mod expand;
 mod ground;
 mod history;
@@ -36,6 +37,7 @@ use crate::dockerfile::instruction;
 use crate::graph::{BuildGraph, Host, Network, NodeId, Ulimit};
 use crate::oci::{Digest, ImageConfig, Platform, Reference};
 
+pub use epoch::Epoch;
 pub use named::{NamedContext, NamedContexts};
 pub use outline::{Argument, Given, Outline};
 
@@ -124,7 +126,7 @@ pub struct Plan {
     pub images: Vec<PlannedImage>,
     /// Whether the result is an index, even of one image.
     pub is_index: bool,
-    /// The time to give to what is made (`SOURCE_DATE_EPOCH`): a build argument, or the default of an ARG.
+    /// The time to give to what is made (`SOURCE_DATE_EPOCH`), where it is said by a number.
     pub epoch: Option<Timestamp>,
     /// What does not forbid a build.
     pub warnings: Vec<Diagnostic>,
@@ -161,6 +163,14 @@ pub fn plan(
     images: &dyn ResolveImage,
 ) -> Result<Plan, Vec<Diagnostic>> {
     Planner::new(source, file, options, images).plan()
+}
+
+/// Finds out what `SOURCE_DATE_EPOCH` says. Planning takes a number alone: who builds puts one in its place.
+///
+/// # Errors
+/// What is wrong with it; planning tells that, too.
+pub fn epoch(source: &Source, file: &instruction::Dockerfile, options: &PlanOptions) -> Result<Epoch, Vec<Diagnostic>> {
+    Planner::new(source, file, options, &epoch::NoImages).find_epoch()
 }
 
 /// What planning finds out about a file without building anything.

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::arguments::multi_platform;
 use super::environment::Environment;
+use super::epoch::Epoch;
 use super::expand::{Expander, Undefined};
 use super::named::NamedContext;
 use super::outline::{Declared, Outline};
@@ -126,6 +127,7 @@ impl<'a> Planner<'a> {
             }
         }
         let epoch = self.epoch();
+        let epoch = self.report(epoch).unwrap_or_default();
         if !self.problems.is_empty() {
             self.problems.sort_by_key(|problem| problem.labels.first().map(|(span, _)| span.start));
             self.problems.dedup();
@@ -138,7 +140,16 @@ impl<'a> Planner<'a> {
                 warnings.push(warning);
             }
         }
+        let epoch = if let Epoch::At(time) = epoch { Some(time) } else { None };
         Ok(Plan { graph: self.graph, images, is_index: self.is_index, epoch, warnings })
+    }
+
+    /// Finds out what [`super::epoch()`] asks for.
+    pub(super) fn find_epoch(mut self) -> Result<Epoch, Vec<Diagnostic>> {
+        let Some(target) = self.target() else { return Err(self.problems) };
+        self.target_platform = self.options.platforms.first();
+        self.set_global_arguments(target);
+        self.epoch().map_err(|found| found.0)
     }
 
     /// Plans what [`super::check`] asks for.

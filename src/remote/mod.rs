@@ -56,6 +56,16 @@ pub enum Identity {
     },
 }
 
+impl Identity {
+    /// Returns when it was made, in seconds since the epoch, where that was said.
+    pub fn time(&self) -> Option<i64> {
+        match self {
+            Identity::File { last_modified, .. } => *last_modified,
+            Identity::Commit { time, .. } => Some(*time),
+        }
+    }
+}
+
 impl Remotes {
     /// Returns what is kept in `store`.
     pub fn new(store: &Store) -> Remotes {

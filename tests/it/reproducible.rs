@@ -6,6 +6,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use kiln::oci::Digest;
+
+use crate::support::fault_server::{FaultServer, Reply};
+use crate::support::git::Repository;
 use crate::support::{Image, Need, Sandbox, ran, require};
 
 /// All that needs no process: each kind of source, and directories that nobody made.
@@ -137,6 +141,118 @@ fn the_epoch_comes_from_an_argument_the_environment_or_the_file() {
     sandbox.write("Dockerfile", "ARG SOURCE_DATE_EPOCH=abc\nFROM scratch\n");
     let text = sandbox.build().unwrap_err().text;
     assert!(text.contains("invalid SOURCE_DATE_EPOCH: abc") && text.contains("Dockerfile:1:5"), "{text}");
+}
+
+const MODIFIED: (&str, i64) = ("Wed, 21 Oct 2015 07:28:00 GMT", 1_445_412_480);
+
+/// Returns an archive whose newest file is of second 3000, and whose directory is later.
+fn archive(dockerfile: &str) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let files = [("Dockerfile", dockerfile, 1000), ("new", "", 3000), ("d/old", "", 2000), ("d", "", 9000)];
+    for (name, content, second) in files {
+        let mut header = tar::Header::new_ustar();
+        let kind = if name == "d" { tar::EntryType::Directory } else { tar::EntryType::Regular };
+        header.set_entry_type(kind);
+        header.set_size(content.len() as u64);
+        header.set_mode(0o755);
+        header.set_mtime(second);
+        builder.append_data(&mut header, name, content.as_bytes()).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+const DATED: &str = "FROM scratch\nARG SOURCE_DATE_EPOCH\nLABEL epoch=$SOURCE_DATE_EPOCH\n";
+const OF_CONTEXT: [&str; 2] = ["--build-arg", "SOURCE_DATE_EPOCH=context"];
+
+/// Serves an archive with and without a time, and a text without one.
+fn files(dockerfile: &str) -> FaultServer {
+    let (archive, text) = (archive(dockerfile), dockerfile.to_owned());
+    FaultServer::start(move |asked| match asked.path.as_str() {
+        "/dated.tar" => Reply::ok(archive.clone()).header("Last-Modified", MODIFIED.0),
+        "/undated.tar" => Reply::ok(archive.clone()),
+        "/text" => Reply::ok(text.clone()),
+        _ => Reply::status(404),
+    })
+}
+
+/// Returns the second of an image, none where nobody says it, and what its Dockerfile saw of it.
+fn epoch(image: &Image) -> (Option<i64>, &str) {
+    image.validate();
+    (*seconds(image).last().unwrap(), &image.config().config.labels["epoch"])
+}
+
+#[test]
+fn the_epoch_is_that_of_the_context() {
+    let (server, sandbox) = (files(DATED), Sandbox::new().dockerfile(DATED));
+    let of = |context: &str, flags: &[&str]| {
+        sandbox.kiln(&[&["build", "-q", "-t", "test"], &OF_CONTEXT[..], flags, &[context]].concat()).ok();
+        let image = sandbox.image("test");
+        let (second, seen) = epoch(&image);
+        (second, seen.to_owned())
+    };
+    let url = |name: &str| format!("http://{}/{name}", server.host());
+    let at = |second: i64| (Some(second), second.to_string());
+    assert_eq!(of(&url("dated.tar"), &[]), at(MODIFIED.1));
+    assert_eq!(of(&url("undated.tar"), &[]), at(3000));
+    fs::write(sandbox.path("context.tar"), archive(DATED)).unwrap();
+    assert_eq!(of("context.tar", &[]), at(3000));
+    // A directory has no time, nor has a text; a reproducible build has one all the same.
+    for context in ["context", &url("text")] {
+        assert_eq!(of(context, &[]), (None, String::new()));
+    }
+    assert_eq!(of("context", &["--reproducible"]), at(0));
+    if require(Need::Git) {
+        let repository = Repository::new(&sandbox, "app");
+        repository.commit("Dockerfile", DATED);
+        let host = crate::support::git::daemon(&sandbox);
+        assert_eq!(of(&format!("git://{host}/app"), &[]), at(1_234_567_890));
+    }
+}
+
+#[test]
+fn the_epoch_is_that_of_a_named_context() {
+    let (server, sandbox) = (files(DATED), Sandbox::new().dockerfile(DATED));
+    let named = |source: &str| format!("--build-context=src={source}");
+    for (name, expected) in [("dated.tar", MODIFIED.1), ("undated.tar", 3000)] {
+        let context = named(&format!("http://{}/{name}", server.host()));
+        let image = built(&sandbox, &["--build-arg", "SOURCE_DATE_EPOCH=src", &context]);
+        assert_eq!(epoch(&image), (Some(expected), &*expected.to_string()));
+    }
+    let image = built(&sandbox, &["--build-arg", "SOURCE_DATE_EPOCH=src", &named("context")]);
+    assert_eq!(epoch(&image), (None, ""));
+    let missing = named(&format!("http://{}/missing", server.host()));
+    let failed = sandbox.build_with(&["--build-arg", "SOURCE_DATE_EPOCH=src", &missing]).unwrap_err().text;
+    assert!(failed.contains("cannot find out the time of SOURCE_DATE_EPOCH") && failed.contains("404"), "{failed}");
+    let failed = sandbox.build_with(&["--build-arg", "SOURCE_DATE_EPOCH=other", &missing]).unwrap_err().text;
+    assert!(failed.contains("invalid SOURCE_DATE_EPOCH: other"), "{failed}");
+}
+
+#[test]
+fn the_epoch_is_that_of_a_stage_that_is_a_source() {
+    let server = files("");
+    let sum = Digest::of(&archive(""));
+    let sandbox = Sandbox::new().dockerfile(&format!(
+        "ARG HOST={}\nARG SOURCE_DATE_EPOCH=Src\nFROM scratch AS src\nARG HOST SUM=unset NAME=dated\n\
+         ADD --checksum=$SUM http://$HOST/$NAME.tar /\n{DATED}COPY --from=src / /\n",
+        server.host()
+    ));
+    let image = built(&sandbox, &["--build-arg", &format!("SUM={sum}")]);
+    assert_eq!(epoch(&image), (Some(MODIFIED.1), &*MODIFIED.1.to_string()));
+    assert_eq!(server.asked("GET", "").len(), 1, "what was fetched for its time is not fetched again");
+    for (stage, place) in [
+        ("FROM other AS src\nADD http://x.example/a /", ":1:6"),
+        ("FROM scratch AS src", ":1:1"),
+        ("FROM scratch AS src\nADD http://x.example/a /\nADD http://x.example/b /", ":3:1"),
+        ("FROM scratch AS src\nADD http://x.example/a http://x.example/b /", ":2:1"),
+        ("FROM scratch AS src\nADD a /", ":2:1"),
+        ("FROM scratch AS src\nADD http://x.example/a /\nRUN x", ":3:1"),
+        ("FROM scratch AS src\nADD http://x.example/a?x=1 /\nENV A=b", ":3:1"),
+    ] {
+        sandbox.write("Dockerfile", format!("{stage}\nFROM scratch\n"));
+        let failed = sandbox.build_with(&["--build-arg", "SOURCE_DATE_EPOCH=src"]).unwrap_err().text;
+        assert!(failed.contains("invalid SOURCE_DATE_EPOCH: src"), "{failed}");
+        assert!(failed.contains(&format!("Dockerfile{place}")), "{stage}: {failed}");
+    }
 }
 
 #[test]
