@@ -1,8 +1,9 @@
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
 use super::Error;
-use crate::layer::{self, Compression, Ownership, TreeOptions};
+use crate::layer::{self, Compression, EntryPath, Metadata, Ownership, TreeOptions};
 use crate::sys::Cancel;
 
 /// How many bytes [`is_archive`] looks at: one header of a tar archive.
@@ -25,19 +26,36 @@ fn is_tar_header(block: &[u8]) -> bool {
     written.is_some_and(|text| u64::from_str_radix(text, 8) == Ok(sum))
 }
 
+/// User and group of files by their paths in a context; those that are not named belong to root.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Owners(BTreeMap<EntryPath, (u32, u32)>);
+
+impl Owners {
+    /// Returns user and group of the file at `path`.
+    pub(super) fn of(&self, path: &[u8]) -> (u32, u32) {
+        self.0.get(path).copied().unwrap_or_default()
+    }
+}
+
 /// Unpacks an archive, compressed or not, into the empty directory `target`, which nothing in it can lead out of. All
-/// belongs to this process, as a context has no owners.
+/// belongs to this process there; returns whom it belongs to in the archive.
 ///
 /// # Errors
 /// [`Error::Archive`], [`Error::Cancelled`].
-pub fn unpack(reader: impl Read + Send, target: &Path, cancel: &Cancel) -> Result<(), Error> {
+pub fn unpack(reader: impl Read + Send, target: &Path, cancel: &Cancel) -> Result<Owners, Error> {
     let options = TreeOptions { ownership: Ownership::Nobodys, cancel: cancel.clone(), ..TreeOptions::default() };
+    let mut owners = Owners::default();
+    let mut note = |path: &[u8], metadata: &Metadata| match (metadata.uid, metadata.gid) {
+        (0, 0) => drop(owners.0.remove(path)),
+        owner => drop(owners.0.insert(path.to_vec(), owner)),
+    };
     let unpacked = layer::decompress(cancel.guard(reader))
         .map_err(layer::Error::Read)
-        .and_then(|(_, content)| layer::extract(content, target, &options));
+        .and_then(|(_, content)| layer::extract(content, target, &options, &mut note));
     // A reader that gives up can say so only in the shape of an I/O error.
     cancel.check()?;
-    Ok(unpacked?)
+    unpacked?;
+    Ok(owners)
 }
 
 #[cfg(test)]
@@ -77,7 +95,7 @@ mod tests {
         builder.append(&header, std::io::empty()).unwrap();
     }
 
-    fn unpacked(archive: &[u8]) -> (tempfile::TempDir, Result<(), Error>) {
+    fn unpacked(archive: &[u8]) -> (tempfile::TempDir, Result<Owners, Error>) {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("in")).unwrap();
         let result = unpack(archive, &directory.path().join("in"), &Cancel::new());
@@ -111,7 +129,11 @@ mod tests {
             link(builder, "d/hard", EntryType::Link, "d/.wh.a");
             link(builder, "l", EntryType::Symlink, "/etc/passwd");
         }));
-        result.unwrap();
+        let owners = result.unwrap();
+        assert_eq!(
+            ["d/.wh.a", "d/hard", "l", "d"].map(|path| owners.of(path.as_bytes())),
+            [(4_000_000, 7), (4_000_000, 7), (4_000_000, 7), (0, 0)]
+        );
         let path = directory.path().join("in/d/.wh.a");
         let metadata = path.metadata().unwrap();
         assert_eq!(std::fs::read(path).unwrap(), b"content");

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 pub use walk::{Fate, Listed, Listing, Tally, Walk};
 
 use super::digest::{DigestCache, StatKey, hash};
-use super::{Error, Ignore, Scope, Verdict, nearest};
+use super::{Error, Ignore, Owners, Scope, Verdict, nearest};
 use crate::layer::{Metadata, Mtime};
 use crate::oci::Digest;
 use crate::sys::Cancel;
@@ -61,7 +61,7 @@ pub struct Entry {
     pub path: Vec<u8>,
     /// What.
     pub kind: Kind,
-    /// Owner and group are 0: a context has none.
+    /// Owner and group are 0, unless an archive has said otherwise: those of this machine mean nothing.
     pub metadata: Metadata,
     /// Identity and state of the file on this machine.
     pub key: StatKey,
@@ -99,6 +99,7 @@ pub struct Context {
     cancel: Cancel,
     normal: Option<Mtime>,
     is_reversed: bool,
+    owners: Owners,
 }
 
 /// Opening stays below the root and follows no link.
@@ -128,6 +129,7 @@ impl Context {
             cancel: Cancel::new(),
             normal: None,
             is_reversed: false,
+            owners: Owners::default(),
         })
     }
 
@@ -135,6 +137,11 @@ impl Context {
     pub fn cancelled_by(mut self, cancel: Cancel) -> Context {
         self.cancel = cancel;
         self
+    }
+
+    /// Has files belong to others than root.
+    pub fn owned_by(self, owners: Owners) -> Context {
+        Context { owners, ..self }
     }
 
     /// Hides what differs between two checkouts of the same content: every entry has the time `mtime`, and a mode as a
@@ -353,10 +360,11 @@ impl Context {
     fn entry(&self, path: Vec<u8>, stat: &Stat, verdict: Verdict) -> Result<Option<Entry>, Error> {
         let Some(kind) = self.kind(&path, stat)? else { return Ok(None) };
         let key = StatKey::of(stat);
+        let (uid, gid) = self.owners.of(&path);
         let metadata = Metadata {
             mode: stat.st_mode & 0o7777,
-            uid: 0,
-            gid: 0,
+            uid,
+            gid,
             mtime: Mtime { seconds: key.mtime.seconds, nanoseconds: key.mtime.nanoseconds },
             xattrs: xattrs(&self.full(&path)),
         };

@@ -14,7 +14,7 @@ mod index;
 mod nearest;
 mod pattern;
 
-pub use archive::{ARCHIVE_START_BYTES, is_archive, unpack};
+pub use archive::{ARCHIVE_START_BYTES, Owners, is_archive, unpack};
 pub use digest::{DigestCache, StatKey};
 pub use directory::{Absence, Context, Entry, Fate, Kind, Listed, Listing, Tally, Walk};
 pub use error::Error;

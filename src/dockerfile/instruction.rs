@@ -216,6 +216,22 @@ pub struct Mount {
     pub gid: Option<Word>,
     /// `env`.
     pub env: Option<Word>,
+    /// Every field, where `type`, `sharing` or a flag holds a variable: what the mount is shows once that is expanded, and
+    /// until then nothing else is set.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub undecided: Vec<MountField>,
+}
+
+/// One `key=value`, or `key`, of a mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub struct MountField {
+    /// In lower case.
+    pub key: Spanned<String>,
+    /// What follows the `=`.
+    pub value: Option<Word>,
+    /// The whole field.
+    pub span: Span,
 }
 
 /// `type=` of a mount.

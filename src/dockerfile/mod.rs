@@ -15,7 +15,7 @@ pub mod shell;
 mod suggest;
 mod text;
 
-pub use lower::{lower, parse_trigger, read, read_parsed, size_bytes};
+pub use lower::{decide_mount, lower, parse_trigger, read, read_parsed, size_bytes};
 pub use parse::{Parsed, parse};
 #[doc(hidden)]
 pub use parse::{RULES, accepts};

@@ -7,7 +7,7 @@ use super::dockerfile::MAX_BYTES;
 use super::fetch::Fetch;
 use super::reproducible::{EPOCH, newest};
 use super::{BuildOptions, ContextSource, Error, file_error};
-use crate::context::{self, ARCHIVE_START_BYTES, Context, Ignore, is_archive};
+use crate::context::{self, ARCHIVE_START_BYTES, Context, Ignore, Owners, is_archive};
 use crate::exec::StatCache;
 use crate::graph::{Git, GitMtime, Http};
 use crate::store::{Store, Temporary};
@@ -24,10 +24,18 @@ pub(super) struct MainContext {
     time: Option<i64>,
     /// The text of the build file, where that came in place of files.
     pub(super) text: Option<Vec<u8>>,
+    /// Whom files of an archive belong to.
+    owners: Owners,
     temporary: Option<Temporary>,
 }
 
 impl MainContext {
+    /// Returns the files of a directory that somebody else has filled, and nothing more is known of.
+    fn of(name: String, directory: PathBuf) -> MainContext {
+        let owners = Owners::default();
+        MainContext { name, directory, is_local: false, time: None, text: None, owners, temporary: None }
+    }
+
     /// Fetches and unpacks what must be.
     pub(super) fn prepare(options: &BuildOptions, store: &Store, cancel: &Cancel) -> Result<MainContext, Error> {
         let source = &options.context;
@@ -59,7 +67,7 @@ impl MainContext {
         match source {
             ContextSource::Directory(path) if path.is_dir() => {
                 let (name, directory) = (source.to_string(), path.clone());
-                Ok(MainContext { name, directory, is_local: true, time: None, text: None, temporary: None })
+                Ok(MainContext { is_local: true, ..MainContext::of(name, directory) })
             }
             other => Err(Error::NoContext { path: other.to_string().into() }),
         }
@@ -82,7 +90,8 @@ impl MainContext {
         // What was unpacked for this build is gone after it.
         let cache = self.temporary.is_none().then(|| Arc::new(StatCache::new(store, &self.directory)));
         let digests = cache.clone().map(|cache| cache as Arc<dyn context::DigestCache>);
-        Ok((Context::open(&self.directory, ignore.clone(), digests)?, cache))
+        let context = Context::open(&self.directory, ignore.clone(), digests)?.owned_by(self.owners.clone());
+        Ok((context, cache))
     }
 }
 
@@ -102,7 +111,7 @@ fn checked_out(name: String, mut git: Git, fetch: &Fetch<'_>) -> Result<MainCont
     }
     let fetched = fetch.git(&git)?;
     let time = fetched.identity.time();
-    Ok(MainContext { name, directory: fetched.directory, is_local: false, time, text: None, temporary: None })
+    Ok(MainContext { time, ..MainContext::of(name, fetched.directory) })
 }
 
 fn downloaded(name: String, url: &str, fetch: &Fetch<'_>) -> Result<MainContext, Error> {
@@ -116,7 +125,7 @@ fn downloaded(name: String, url: &str, fetch: &Fetch<'_>) -> Result<MainContext,
         return Ok(MainContext { time, ..unpacked(name, file, fetch.store, fetch.cancel)? });
     }
     let text = Some(whole(file).map_err(file_error("read", &path))?);
-    Ok(MainContext { name, directory: fetched.directory, is_local: false, time, text, temporary: None })
+    Ok(MainContext { time, text, ..MainContext::of(name, fetched.directory) })
 }
 
 /// Reads a build file.
@@ -135,9 +144,9 @@ fn peek(mut reader: impl Read) -> io::Result<(Vec<u8>, impl Read)> {
 
 fn unpacked(name: String, archive: impl Read + Send, store: &Store, cancel: &Cancel) -> Result<MainContext, Error> {
     let temporary = store.temporary()?;
-    context::unpack(archive, temporary.path(), cancel)?;
+    let owners = context::unpack(archive, temporary.path(), cancel)?;
     let directory = temporary.path().to_owned();
-    Ok(MainContext { name, directory, is_local: false, time: None, text: None, temporary: Some(temporary) })
+    Ok(MainContext { owners, temporary: Some(temporary), ..MainContext::of(name, directory) })
 }
 
 /// Takes a stream for a build file that needs no files.
@@ -145,5 +154,5 @@ fn text(name: String, stream: impl Read, store: &Store) -> Result<MainContext, E
     let text = whole(stream).map_err(Error::Stream)?;
     let temporary = store.temporary()?;
     let directory = temporary.path().to_owned();
-    Ok(MainContext { name, directory, is_local: false, time: None, text: Some(text), temporary: Some(temporary) })
+    Ok(MainContext { text: Some(text), temporary: Some(temporary), ..MainContext::of(name, directory) })
 }

@@ -75,6 +75,9 @@ impl Copying {
         let exclude = all(flags.exclude.iter().map(pattern))?;
         // A mode to set needs the tree below, other builders hold, and copy into it as if nobody asked for a link.
         let link = flags.link && chmod.is_none();
+        if let (true, Some(owner), Some(word)) = (link, &chown, &flags.chown) {
+            numbers_only(owner, word.span)?;
+        }
         let remotes = sources.iter().map(|_| None).collect();
         let destination = expander.word(parts.destination)?;
         let add_remote = Add::Copy;
@@ -170,6 +173,17 @@ fn pattern(exclude: &Spanned<String>) -> Result<String, Problems> {
             Err(problem.with_help("close the `[`, or write `\\[` for a bracket").into())
         }
     }
+}
+
+/// Refuses names as owners of what is linked: the files that would say whom they mean are not below it.
+fn numbers_only(owner: &str, span: Span) -> Result<(), Problems> {
+    let is_number = |part: &str| matches!(part, "" | "root") || part.bytes().all(|byte| byte.is_ascii_digit());
+    let Some(name) = owner.splitn(2, ':').find(|part| !is_number(part)) else { return Ok(()) };
+    let problem =
+        Diagnostic::error("name-with-link", format!("`{name}` is a name, and --link has no place to look it up"), span)
+            .with_label("must be a number here")
+            .with_help("write the numbers of the user and the group, or leave out --link");
+    Err(problem.into())
 }
 
 fn mode(text: &str, span: Span) -> Result<Mode, Problems> {

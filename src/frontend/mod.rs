@@ -217,6 +217,12 @@ impl From<Diagnostic> for Problems {
     }
 }
 
+impl From<Vec<Diagnostic>> for Problems {
+    fn from(problems: Vec<Diagnostic>) -> Problems {
+        Problems(problems)
+    }
+}
+
 /// Returns all values, or all that is wrong.
 fn all<T>(results: impl IntoIterator<Item = Result<T, Problems>>) -> Result<Vec<T>, Problems> {
     let (mut values, mut problems) = (Vec::new(), Vec::new());

@@ -5,7 +5,7 @@ use super::{Problems, all};
 use crate::context::has_wildcards;
 use crate::diagnostic::{Diagnostic, Span, Spanned};
 use crate::dockerfile::instruction::{self, MountKind, Sharing, Word};
-use crate::dockerfile::size_bytes;
+use crate::dockerfile::{decide_mount, size_bytes};
 use crate::graph::{
     self, Access, Add, CopyOptions, CopySource, FileAction, Input, Mount, NodeId, Op, Ownership, SecretVariable,
 };
@@ -66,7 +66,14 @@ pub(super) fn plan(
 }
 
 fn expand(mount: &Spanned<instruction::Mount>, site: &Site<'_>) -> Result<Expanded, Problems> {
-    let mount = &mount.value;
+    let decided;
+    let mount = match mount.value.undecided.is_empty() {
+        true => &mount.value,
+        false => {
+            decided = decide_mount(mount, |word| site.expander.word(word))?;
+            &decided
+        }
+    };
     let text = |word: &Option<Word>| word.as_ref().map(|word| site.expander.word(word)).transpose();
     let number = |word: &Option<Word>, what: &str, radix: u32| {
         let Some(word) = word else { return Ok(None) };

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::environment::Environment;
-use crate::diagnostic::{Span, Spanned};
+use crate::diagnostic::{Diagnostic, Span, Spanned};
 use crate::dockerfile::instruction::{ArgDeclaration, Instruction, Mount, MountKind, Word};
-use crate::dockerfile::shell;
+use crate::dockerfile::{decide_mount, shell};
 
 use super::stages::Planner;
 
@@ -113,11 +113,13 @@ impl Planner<'_> {
                 Instruction::Run(run) => Some(run),
                 _ => None,
             });
-            for mount in runs.flat_map(|run| &run.mounts).filter(|mount| mount.value.kind == kind) {
-                let id = self.id(mount, environment);
-                let required = mount.value.required.unwrap_or_default();
-                let given = found.entry(id.clone()).or_insert(Given { id, required, span: mount.span });
-                given.required |= required;
+            for (mount, span) in runs.flat_map(|run| &run.mounts).filter_map(|mount| self.decided(mount, environment)) {
+                if mount.kind == kind {
+                    let id = self.id(&mount, environment);
+                    let required = mount.required.unwrap_or_default();
+                    let given = found.entry(id.clone()).or_insert(Given { id, required, span });
+                    given.required |= required;
+                }
             }
         }
         let mut found: Vec<Given> = found.into_values().collect();
@@ -125,14 +127,23 @@ impl Planner<'_> {
         found
     }
 
-    fn id(&self, mount: &Spanned<Mount>, environment: &Environment) -> String {
-        let value = |word: &Option<Word>| {
-            let word = word.as_ref()?;
-            let expand = |name: &str| environment.get(name).map(str::to_owned);
-            let expanded = shell::expand(&word.value, self.file.escape, &expand);
-            Some(expanded.map_or_else(|_| word.value.clone(), |it| it.text))
-        };
-        let mount = &mount.value;
+    /// Returns what a mount is with its variables expanded; nothing where that has been reported.
+    fn decided(&self, mount: &Spanned<Mount>, environment: &Environment) -> Option<(Mount, Span)> {
+        if mount.value.undecided.is_empty() {
+            return Some((mount.value.clone(), mount.span));
+        }
+        let decided = decide_mount(mount, |word| Ok::<_, Vec<Diagnostic>>(self.expanded(word, environment)));
+        Some((decided.ok()?, mount.span))
+    }
+
+    fn expanded(&self, word: &Word, environment: &Environment) -> String {
+        let value = |name: &str| environment.get(name).map(str::to_owned);
+        let expanded = shell::expand(&word.value, self.file.escape, &value);
+        expanded.map_or_else(|_| word.value.clone(), |it| it.text)
+    }
+
+    fn id(&self, mount: &Mount, environment: &Environment) -> String {
+        let value = |word: &Option<Word>| Some(self.expanded(word.as_ref()?, environment));
         let by_name = value(&mount.id).or_else(|| value(&mount.source)).filter(|id| !id.is_empty());
         let by_target = || value(&mount.target)?.rsplit('/').next().map(str::to_owned);
         match mount.kind {

@@ -88,6 +88,8 @@ enum From {
     Stage(usize),
     Image(Reference),
     Files(graph::Source),
+    /// `scratch`, where no stage is called that.
+    Nothing,
 }
 
 impl<'a> Planner<'a> {
@@ -416,6 +418,7 @@ impl<'a> Planner<'a> {
                 let Some(state) = self.state(stage) else { return Ok(None) };
                 Ok(Some(state.root.unwrap_or_else(|| self.empty_tree())))
             }
+            From::Nothing => Ok(Some(self.empty_tree())),
             From::Files(source) => Ok(Some(self.add_files(&source, &from.value, from.span))),
             From::Image(reference) => {
                 let image = self.image(&reference, platform, from.span)?;
@@ -467,6 +470,7 @@ impl<'a> Planner<'a> {
                 let problem = Diagnostic::error("later-stage", message, from.span);
                 Err(problem.with_also(stages[stage].span, "it is defined here").into())
             }
+            None if text == "scratch" => Ok(From::Nothing),
             None => text.parse().map(From::Image).map_err(|error| {
                 let message = format!("`{text}` is neither a stage nor the name of an image: {error}");
                 Diagnostic::error("unknown-stage", message, from.span).into()

@@ -245,6 +245,7 @@ fn section_7_9_platforms_choose_images_and_say_what_is_built() {
         (plan.images[0].config.architecture.as_str(), plan.images[0].config.variant.as_deref()),
         ("arm", Some("v7"))
     );
+    assert!(plan_with("FROM --platform= base\n", &options()).is_ok());
     refused("FROM --platform=$NO base\n", &["empty platform value from expression $NO"]);
     refused(
         "FROM --platform=foo base\n",
@@ -252,6 +253,15 @@ fn section_7_9_platforms_choose_images_and_say_what_is_built() {
     );
     refused("FROM --platform=$TARGETPLATFROM base\n", &["Dockerfile:1:17", "did you mean `$TARGETPLATFORM`?"]);
     refused("FROM --platform=arm46 base\n", &["did you mean `arm64`?"]);
+}
+
+#[test]
+fn section_9_8_names_of_owners_cannot_be_linked() {
+    refused("FROM base\nCOPY --link --chown=1:nobody a b\n", &["Dockerfile:2:21", "`nobody` is a name"]);
+    for owner in ["1", "1:2", ":2", "root:root", ""] {
+        assert!(plan_with(&format!("FROM base\nCOPY --link --chown={owner} a b\n"), &options()).is_ok(), "{owner}");
+    }
+    assert!(plan_with("FROM base\nCOPY --link --chown=nobody --chmod=1 a b\n", &options()).is_ok());
 }
 
 #[test]

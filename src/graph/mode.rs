@@ -11,10 +11,15 @@ pub enum ModeError {
     Syntax(String),
 }
 
-const SET_USER: u32 = 0o4000;
-const SET_GROUP: u32 = 0o2000;
+/// Bits of the classes `u`, `g` and `o`; the set-id bits belong to the first two, the sticky bit to none.
+const USER: u32 = 0o4700;
+const GROUP: u32 = 0o2070;
+const OTHER: u32 = 0o0007;
+const ALL: u32 = USER | GROUP | OTHER;
 const STICKY: u32 = 0o1000;
 const EXECUTE: u32 = 0o111;
+/// Each class with the place of its three bits.
+const CLASSES: [(u8, u32, u32); 3] = [(b'u', USER, 6), (b'g', GROUP, 3), (b'o', OTHER, 0)];
 
 impl Mode {
     /// Reads an octal mode, or clauses such as `u+x,go-w`.
@@ -26,7 +31,7 @@ impl Mode {
             let octal = u32::from_str_radix(text, 8).ok().filter(|&mode| mode <= 0o7777);
             return octal.map(Mode::Octal).ok_or_else(|| ModeError::Octal(text.to_owned()));
         }
-        clauses(text).ok_or_else(|| ModeError::Syntax(text.to_owned()))?;
+        changes(text).ok_or_else(|| ModeError::Syntax(text.to_owned()))?;
         Ok(Mode::Symbolic(Symbolic(text.to_owned())))
     }
 
@@ -35,117 +40,138 @@ impl Mode {
         match self {
             Mode::Octal(octal) => *octal,
             Mode::Symbolic(Symbolic(text)) => {
-                let changes = clauses(text).unwrap_or_default();
-                changes.iter().fold(mode & 0o7777, |mode, change| change.apply(mode, is_directory))
+                let was_executable = is_directory || mode & EXECUTE != 0;
+                let changes = changes(text).unwrap_or_default();
+                changes.iter().fold(mode & 0o7777, |mode, change| change.apply(mode, was_executable))
             }
         }
     }
 }
 
-/// One operator of a clause with its permissions.
-struct Change {
-    /// Classes it is for, as a mask of their nine bits.
-    who: u32,
-    operator: u8,
-    permissions: Permissions,
+/// One thing to do to a mode.
+enum Change {
+    Set(u32),
+    Clear(u32),
+    /// Set, or clear, if the entry was a directory or executable before any change.
+    IfExecutable {
+        bits: u32,
+        set: bool,
+    },
+    /// Do to the bits `to` what the operator says, with those that the class at `from` has.
+    Copy {
+        from: u32,
+        to: u32,
+        operator: u8,
+    },
 }
 
-enum Permissions {
-    /// Letters of `rwxXst`.
-    Letters(Vec<u8>),
-    /// Those that `u`, `g` or `o` has.
-    Copied(u8),
-}
-
-fn clauses(text: &str) -> Option<Vec<Change>> {
+/// Reads clauses as BSD's setmode(3) does, which BuildKit follows. It differs from chmod(1) of GNU in this: `=` clears the
+/// set-id bits of directories too, `X` looks at the mode before all changes, and a class to copy from may have more
+/// letters around it.
+fn changes(text: &str) -> Option<Vec<Change>> {
     let mut changes = Vec::new();
-    for text in text.split(',') {
-        clause(text.as_bytes(), &mut changes)?;
+    for clause in text.split(',') {
+        let clause = clause.as_bytes();
+        let length = clause.iter().take_while(|byte| b"ugoa".contains(byte)).count();
+        let (classes, mut rest) = clause.split_at(length);
+        let mut who = classes.iter().fold(0, |who, class| who | bits_of(*class));
+        if rest.is_empty() {
+            return None;
+        }
+        while let [operator, after @ ..] = rest {
+            rest = operation(*operator, after, &mut who, &mut changes)?;
+        }
     }
     Some(changes)
 }
 
-/// Reads `[ugoa]*` and at least one operator, each with letters or the class to copy from.
-fn clause(text: &[u8], changes: &mut Vec<Change>) -> Option<()> {
-    let length = text.iter().take_while(|byte| b"ugoa".contains(byte)).count();
-    let (classes, mut rest) = text.split_at(length);
-    let who = classes.iter().fold(0, |who, &class| who | bits_of(class));
-    let who = if classes.is_empty() { 0o777 } else { who };
-    while let [operator @ (b'+' | b'-' | b'='), after @ ..] = rest {
-        let (permissions, after) = match after {
-            [class @ (b'u' | b'g' | b'o'), after @ ..] => (Permissions::Copied(*class), after),
-            _ => {
-                let (letters, after) = after.split_at(after.iter().take_while(|byte| b"rwxXst".contains(byte)).count());
-                (Permissions::Letters(letters.to_vec()), after)
-            }
-        };
-        changes.push(Change { who, operator: *operator, permissions });
-        rest = after;
-        if rest.is_empty() {
-            return Some(());
-        }
-    }
-    None
+fn bits_of(class: u8) -> u32 {
+    CLASSES.iter().find(|known| known.0 == class).map_or(ALL, |known| known.1)
 }
 
-fn bits_of(class: u8) -> u32 {
-    match class {
-        b'u' => 0o700,
-        b'g' => 0o070,
-        b'o' => 0o007,
-        _ => 0o777,
+/// Reads one operator's letters. Returns what follows them.
+fn operation<'a>(operator: u8, text: &'a [u8], who: &mut u32, changes: &mut Vec<Change>) -> Option<&'a [u8]> {
+    if !b"+-=".contains(&operator) {
+        return None;
     }
+    *who &= !STICKY;
+    let (mut bits, mut execute, mut is_assigned) = (0, 0, false);
+    let length = text.iter().take_while(|letter| b"rwxXstugo".contains(letter)).count();
+    let (letters, rest) = text.split_at(length);
+    for letter in letters {
+        let has_special = *who == 0 || *who & !OTHER != 0;
+        match letter {
+            b'r' => bits |= 0o444,
+            b'w' => bits |= 0o222,
+            b'x' => bits |= EXECUTE,
+            b'X' => execute = EXECUTE,
+            b's' if has_special => bits |= 0o6000,
+            b't' if has_special => {
+                bits |= STICKY;
+                *who |= STICKY;
+            }
+            b's' | b't' => {}
+            class => {
+                if bits != 0 {
+                    change(operator, *who, std::mem::take(&mut bits), changes);
+                }
+                is_assigned = true;
+                if operator == b'+' && execute != 0 {
+                    changes.push(Change::IfExecutable { bits: within(*who, std::mem::take(&mut execute)), set: true });
+                }
+                let from = CLASSES.iter().find(|known| known.0 == *class).map_or(0, |known| known.2);
+                let to = if *who == 0 { 0o777 } else { *who & 0o777 };
+                changes.push(Change::Copy { from, to, operator });
+            }
+        }
+    }
+    if bits != 0 || operator == b'=' && !is_assigned {
+        change(operator, *who, bits, changes);
+    }
+    if execute != 0 {
+        changes.push(Change::IfExecutable { bits: within(*who, execute), set: operator != b'-' });
+    }
+    Some(rest)
+}
+
+fn change(operator: u8, who: u32, bits: u32, changes: &mut Vec<Change>) {
+    if operator == b'-' {
+        changes.push(Change::Clear(within(who, bits)));
+        return;
+    }
+    if operator == b'=' {
+        changes.push(Change::Clear(if who == 0 { ALL } else { who }));
+    }
+    changes.push(Change::Set(within(who, bits)));
+}
+
+/// Returns the bits of the classes; where none is named, of all.
+fn within(who: u32, bits: u32) -> u32 {
+    if who == 0 { bits } else { who & bits }
 }
 
 impl Change {
-    fn apply(&self, mode: u32, is_directory: bool) -> u32 {
-        let set = self.bits(mode, is_directory);
-        match self.operator {
-            b'+' => mode | set,
-            b'-' => mode & !set,
-            _ => mode & !self.cleared(is_directory) | set,
+    fn apply(&self, mode: u32, was_executable: bool) -> u32 {
+        match *self {
+            Change::Set(bits) => mode | bits,
+            Change::Clear(bits) => mode & !bits,
+            Change::IfExecutable { .. } if !was_executable => mode,
+            Change::IfExecutable { bits, set } => {
+                if set {
+                    mode | bits
+                } else {
+                    mode & !bits
+                }
+            }
+            Change::Copy { from, to, operator } => {
+                let bits = (((mode >> from) & 0o7) * EXECUTE) & to;
+                match operator {
+                    b'+' => mode | bits,
+                    b'-' => mode & !bits,
+                    _ => mode & !to | bits,
+                }
+            }
         }
-    }
-
-    /// Returns the bits that the permissions stand for.
-    fn bits(&self, mode: u32, is_directory: bool) -> u32 {
-        let letters = match &self.permissions {
-            Permissions::Copied(class) => {
-                let shift = |class| match class {
-                    b'u' => 6,
-                    b'g' => 3,
-                    _ => 0,
-                };
-                let copied = (mode >> shift(*class)) & 0o7;
-                return (copied * EXECUTE) & self.who;
-            }
-            Permissions::Letters(letters) => letters,
-        };
-        let executable = is_directory || mode & EXECUTE != 0;
-        letters.iter().fold(0, |bits, letter| {
-            bits | match letter {
-                b'r' => 0o444 & self.who,
-                b'w' => 0o222 & self.who,
-                b'X' if !executable => 0,
-                b'x' | b'X' => EXECUTE & self.who,
-                b's' => self.special(),
-                // The sticky bit belongs to no class, whichever is named.
-                _ => STICKY,
-            }
-        })
-    }
-
-    /// Returns the bits beside the nine that belong to the classes.
-    fn special(&self) -> u32 {
-        let of = |class: u32, bit| if self.who & class != 0 { bit } else { 0 };
-        of(0o700, SET_USER) | of(0o070, SET_GROUP)
-    }
-
-    /// Returns what `=` clears. As chmod(1) has it, a directory keeps its set-id bits unless they are named.
-    fn cleared(&self, is_directory: bool) -> u32 {
-        let names_set_id = matches!(&self.permissions, Permissions::Letters(letters) if letters.contains(&b's'));
-        let kept = if is_directory && !names_set_id { SET_USER | SET_GROUP } else { 0 };
-        (self.who | self.special()) & !kept
     }
 }
 
@@ -154,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modes_apply_as_chmod_does() {
+    fn modes_apply_as_setmode_has_them() {
         for (text, before, is_directory, expected) in [
             ("640", 0o755, false, 0o640),
             ("0640", 0o755, true, 0o640),
@@ -182,9 +208,17 @@ mod tests {
             ("g=s", 0o1777, false, 0o3707),
             ("u=rwx", 0o6755, false, 0o2755),
             ("a=rx", 0o6755, false, 0o555),
-            ("a=rx", 0o6755, true, 0o6555),
+            ("a=rx", 0o6755, true, 0o555),
+            ("=", 0o3711, true, 0o1000),
             ("u+r-w", 0o200, false, 0o400),
             ("+", 0o644, false, 0o644),
+            ("u+rwxg+x", 0o644, false, 0o744),
+            ("a=rw,u+X", 0o4755, false, 0o766),
+            ("ug=o", 0o4755, false, 0o4555),
+            ("-X", 0o4755, false, 0o4644),
+            ("-X", 0o644, false, 0o644),
+            ("u=g", 0o4750, false, 0o4550),
+            ("o+t", 0o644, false, 0o644),
         ] {
             assert_eq!(Mode::parse(text).unwrap().apply(before, is_directory), expected, "{text} of {before:o}");
         }
@@ -195,7 +229,7 @@ mod tests {
         for bad in ["999", "8", "10000", "77777777777777777777"] {
             assert_eq!(Mode::parse(bad), Err(ModeError::Octal(bad.into())), "{bad}");
         }
-        for bad in ["", "u", "x", "u+q", "u+x,", ",u+x", "u+gr", "+x755", "-1", "0o755", "u +x", "é+x"] {
+        for bad in ["", "u", "x", "u+q", "u+x,", ",u+x", "+x755", "-1", "0o755", "u +x", "é+x"] {
             assert_eq!(Mode::parse(bad), Err(ModeError::Syntax(bad.into())), "{bad}");
         }
     }

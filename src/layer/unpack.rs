@@ -31,14 +31,36 @@ pub fn unpack(reader: impl Read, target: &Path, options: &TreeOptions) -> Result
 }
 
 /// Reads an archive that is no layer, uncompressed, to its end, and makes its files in the empty directory `target`:
-/// names that would say in a layer what is deleted are names like others.
+/// names that would say in a layer what is deleted are names like others. `tell` hears of every entry, and so of the
+/// owners that the files may not have.
 ///
 /// # Errors
 /// As [`unpack`].
-pub fn extract(reader: impl Read, target: &Path, options: &TreeOptions) -> Result<(), Error> {
-    let mut maker = Maker::new(target, options)?;
+pub fn extract(
+    reader: impl Read,
+    target: &Path,
+    options: &TreeOptions,
+    tell: &mut dyn FnMut(&[u8], &Metadata),
+) -> Result<(), Error> {
+    let mut maker = Telling { maker: Maker::new(target, options)?, tell };
     scan(reader, &options.limits, Markers::Names, &mut maker)?;
-    maker.finish()
+    maker.maker.finish()
+}
+
+struct Telling<'a> {
+    maker: Maker<'a>,
+    tell: &'a mut dyn FnMut(&[u8], &Metadata),
+}
+
+impl Visit for Telling<'_> {
+    fn entry(&mut self, path: &[u8], metadata: &Metadata, content: Content<'_>) -> Result<(), Error> {
+        (self.tell)(path, metadata);
+        self.maker.entry(path, metadata, content)
+    }
+
+    fn opaque(&mut self, path: &[u8]) -> Result<(), Error> {
+        self.maker.opaque(path)
+    }
 }
 
 /// Makes the tree of a layer in the directory `target` from its archive, uncompressed, and its index, which brings

@@ -97,20 +97,20 @@ fn a_renamed_directory_above_a_source_is_still_cached() {
 fn a_linked_layer_knows_nothing_of_what_is_below() {
     let sandbox = Sandbox::new().file("links/keep", "k").symlink("links/l", "/elsewhere").file("f", "1");
     let sandbox = sandbox.dockerfile(
-        "FROM scratch\nCOPY --chmod=1777 <<x /tmp/x\nbody\nx\nCOPY links /\nCOPY --link --chown=nobody f /l/f\n\
+        "FROM scratch\nCOPY --chmod=1777 <<x /tmp/x\nbody\nx\nCOPY links /\nCOPY --link --chown=7:8 f /l/f\n\
          COPY --link f /tmp/f\nCOPY --link --chmod=600 f /l/g\n",
     );
     let image = built(&sandbox);
     assert_eq!(image.layer(2).paths(), ["l", "l/f"]);
     let l = image.layer(2).entry("l");
-    assert_eq!((l.kind(), l.mode(), l.owner()), (tar::EntryType::Directory, 0o755, (0, 0)));
+    assert_eq!((l.kind(), l.mode(), l.owner()), (tar::EntryType::Directory, 0o755, (7, 8)));
     assert_eq!(
         (image.layer(3).entry("tmp").mode(), image.file("tmp/x"), image.file("tmp/f")),
         (0o755, "body\n".into(), "1".into())
     );
     // With a mode it is a copy like any other, into the directory that is there now.
     assert_eq!(image.layer(4).paths(), ["l", "l/g"]);
-    assert_eq!(created_by(&image)[2], "COPY --chown=nobody f /l/f # buildkit");
+    assert_eq!(created_by(&image)[2], "COPY --chown=7:8 f /l/f # buildkit");
     let times: Vec<_> = image.config().history.iter().map(|item| item.created).collect();
     assert!(times.iter().all(Option::is_some), "{times:?}");
     assert_eq!(image.config().created, *times.last().unwrap());

@@ -72,6 +72,26 @@ fn a_bind_mount_of_a_stage_is_read_only_or_thrown_away() {
 }
 
 #[test]
+fn a_variable_may_say_what_a_mount_is() {
+    if !can_run() {
+        return;
+    }
+    let sandbox = Sandbox::new().file("a", "1").busybox(
+        "ARG KIND=tmpfs SHARING=locked RO=false\nRUN --mount=type=$KIND,target=/m touch /m/a\n\
+         RUN --mount=type=cache,sharing=${SHARING},target=/m touch /m/a\nRUN --mount=target=/m,ro=$RO touch /m/a\n\
+         RUN --mount=type=bind,from=scratch,target=/m test -z \"$(ls /m)\"\n",
+    );
+    built(&sandbox, &[]);
+    for (argument, place, message) in [
+        ("KIND=cach", "Dockerfile:5:18", "unsupported mount type `cach`"),
+        ("RO=perhaps", "Dockerfile:7:26", "invalid value for ro: `perhaps`"),
+    ] {
+        let text = sandbox.build_with(&["--build-arg", argument]).unwrap_err().text;
+        assert!(text.contains(place) && text.contains(message), "{text}");
+    }
+}
+
+#[test]
 fn what_is_not_there_cannot_be_mounted() {
     if !can_run() {
         return;

@@ -15,6 +15,7 @@ mod script;
 mod scripts;
 mod secrets;
 mod stages;
+mod triggers;
 
 pub use controls::{Controls, InvalidOption, Occasion};
 pub use definitions::docstring;
@@ -35,6 +36,7 @@ pub fn check(file: &Dockerfile, source: &Source) -> Vec<Diagnostic> {
     scripts::check(&stages, &mut found);
     apt::check(&stages, &mut found);
     secrets::check(file, source, &mut found);
+    triggers::check(file, &mut found);
     found
 }
 

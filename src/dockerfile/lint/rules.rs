@@ -139,6 +139,7 @@ rules! {
     AptGetRecommends Packages Asked false "apt-get install brings recommended packages along without --no-install-recommends";
     UnpinnedBaseImage Bases Check false "A base image without a tag, or with latest, is another one every few weeks";
     BaseImageWithoutDigest Bases Asked false "Only a base image with a digest is always the same";
+    BrokenTrigger Bases Always false "An image keeps an ONBUILD trigger as it is, and the builds that start from the image fail on it";
     SecretValue Secrets Always false "Keys and tokens that stand in a Dockerfile end in the image or its history";
 }
 

@@ -112,6 +112,19 @@ fn apt_get_has_its_pitfalls() {
 }
 
 #[test]
+fn triggers_that_no_build_can_fire_are_told() {
+    for (text, expected) in [
+        ("ONBUILD RNU a\n", &["BrokenTrigger@RNU"][..]),
+        ("ONBUILD COPY a\n", &["BrokenTrigger@a"]),
+        ("ONBUILD COPY --chwon=1 a b\n", &["BrokenTrigger@--chwon"]),
+        ("ONBUILD RUN --mount=type=cach,target=/a \\\n b\n", &["BrokenTrigger@RUN --mount=type=cach,target=/a \\\n b"]),
+        ("ONBUILD RUN a\nONBUILD COPY <<E /b\nx\nE\n", &[]),
+    ] {
+        assert_eq!(found(&format!("FROM a:1\n{text}")), expected, "{text}");
+    }
+}
+
+#[test]
 fn docstrings_begin_with_the_name() {
     let comments: Vec<_> = ["other", "name  what it is", "name.x"].map(comment).to_vec();
     assert_eq!(docstring(&comments, "name"), Some("what it is"));

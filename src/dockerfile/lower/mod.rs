@@ -10,7 +10,7 @@ mod mount;
 mod run;
 mod stage;
 
-pub use mount::size_bytes;
+pub use mount::{decide as decide_mount, size_bytes};
 
 use std::collections::BTreeSet;
 
@@ -212,7 +212,7 @@ fn meaning(instruction: &ast::Instruction, problems: &mut Problems) -> Option<In
         Keyword::Healthcheck => Instruction::Healthcheck(health::lower(arguments, &flags, problems)?),
         Keyword::Label => Instruction::Label(pairs(arguments)?),
         Keyword::Maintainer => Instruction::Maintainer(text(arguments)?),
-        Keyword::Onbuild => Instruction::Onbuild(trigger(instruction, problems)?),
+        Keyword::Onbuild => Instruction::Onbuild(trigger(instruction)?),
         Keyword::Run => Instruction::Run(run::lower(instruction, &flags, problems)?),
         Keyword::Shell => Instruction::Shell(words(arguments)?.into_iter().map(|word| word.value).collect()),
         Keyword::StopSignal => Instruction::StopSignal(text(arguments)?),
@@ -267,12 +267,11 @@ fn command(arguments: &Arguments) -> Option<Command> {
     }
 }
 
-/// Returns the text of a trigger: its line, then for each heredoc its body and its end.
-fn trigger(instruction: &ast::Instruction, problems: &mut Problems) -> Option<Spanned<String>> {
+/// Returns the text of a trigger: its line, then for each heredoc its body and its end. Whether it means something is for
+/// the build that fires it to find out.
+pub(super) fn trigger(instruction: &ast::Instruction) -> Option<Spanned<String>> {
     let Arguments::Trigger(nested) = &instruction.arguments else { return None };
-    let nested = ast::Instruction { heredocs: instruction.heredocs.clone(), ..(**nested).clone() };
-    step(&nested, problems)?;
-    let text = run::with_bodies(nested.text.as_str(), &nested.heredocs);
+    let text = run::with_bodies(nested.text.as_str(), &instruction.heredocs);
     Some(Spanned::new(text, nested.text.span()))
 }
 

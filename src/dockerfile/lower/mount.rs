@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::Problems;
 use crate::diagnostic::{Diagnostic, Span, Spanned};
 use crate::dockerfile::ast::Text;
-use crate::dockerfile::instruction::{Mount, MountKind, Sharing, Word};
+use crate::dockerfile::instruction::{Mount, MountField as Field, MountKind, Sharing, Word};
 use crate::dockerfile::parse::MOST_FINDINGS;
 use crate::dockerfile::suggest::{did_you_mean, nearest};
 
@@ -39,13 +39,6 @@ const KINDS: [(&str, MountKind); 5] = [
 const SHARINGS: [(&str, Sharing); 3] =
     [("shared", Sharing::Shared), ("private", Sharing::Private), ("locked", Sharing::Locked)];
 
-/// One `key=value` or `key`, with the places of both.
-struct Field {
-    key: Spanned<String>,
-    value: Option<Spanned<String>>,
-    span: Span,
-}
-
 impl Field {
     fn value(&self) -> &str {
         self.value.as_ref().map_or("", |value| &value.value)
@@ -53,6 +46,12 @@ impl Field {
 
     fn value_span(&self) -> Span {
         self.value.as_ref().map_or(self.span, |value| value.span)
+    }
+
+    /// Tells whether what the mount is, and which other fields it may have, hangs on a variable.
+    fn is_undecided(&self) -> bool {
+        let decides = ["type", "sharing", "required", "readonly", "ro", "readwrite", "rw"];
+        decides.contains(&self.key.value.as_str()) && self.value().contains('$')
     }
 
     fn invalid(&self, what: &str, label: &str) -> Diagnostic {
@@ -63,17 +62,42 @@ impl Field {
 
 /// Returns the mount that the value of `--mount` describes; nothing where that has been reported.
 pub(super) fn lower(value: &Text, problems: &mut Problems) -> Option<Mount> {
-    let before = problems.len();
     let fields: Vec<Field> = fields(value).iter().map(field).collect();
+    if fields.iter().any(Field::is_undecided) {
+        // Whatever it will be, this stage is needed first.
+        let from = fields.iter().filter(|field| field.key.value == "from").find_map(|field| field.value.clone());
+        return Some(Mount { undecided: fields, from, ..Mount::default() });
+    }
+    assemble(&fields, value.span()).map_err(|found| problems.extend(found)).ok()
+}
+
+/// Returns what a mount is whose deciding fields hold variables, once `expand` has replaced those.
+///
+/// # Errors
+/// What `expand` says, and what is wrong with the fields.
+pub fn decide<E: From<Vec<Diagnostic>>>(
+    mount: &Spanned<Mount>,
+    expand: impl Fn(&Word) -> Result<String, E>,
+) -> Result<Mount, E> {
+    let decided = mount.value.undecided.iter().map(|field| match &field.value {
+        Some(word) if field.is_undecided() => {
+            Ok(Field { value: Some(Spanned::new(expand(word)?, word.span)), ..field.clone() })
+        }
+        _ => Ok(field.clone()),
+    });
+    Ok(assemble(&decided.collect::<Result<Vec<_>, E>>()?, mount.span)?)
+}
+
+fn assemble(fields: &[Field], span: Span) -> Result<Mount, Vec<Diagnostic>> {
     let mut mount = Mount::default();
     // Each finding looks for what may have been meant, and nobody reads more of them.
     let wrong = fields.iter().filter_map(|field| take(field, &mut mount).err());
-    problems.extend(wrong.take(MOST_FINDINGS));
-    if problems.len() == before {
-        problems.extend(fields.iter().filter_map(|field| misplaced(field, mount.kind)));
-        problems.extend(incomplete(&mount, value.span()));
+    let mut found: Vec<Diagnostic> = wrong.take(MOST_FINDINGS).collect();
+    if found.is_empty() {
+        found.extend(fields.iter().filter_map(|field| misplaced(field, mount.kind)));
+        found.extend(incomplete(&mount, span));
     }
-    (problems.len() == before).then_some(mount)
+    if found.is_empty() { Ok(mount) } else { Err(found) }
 }
 
 /// Splits at commas as CSV does: a field that begins with a double quote ends with one, and `""` inside is one.
@@ -137,17 +161,18 @@ fn take(field: &Field, mount: &mut Mount) -> Result<(), Diagnostic> {
         "type" => mount.kind = choose(field, "mount-type", "mount type", &KINDS)?,
         "target" | "dst" | "destination" => mount.target = Some(target(field)?),
         "source" | "src" => mount.source = word,
-        "from" => mount.from = Some(from(field)?),
+        // As for BuildKit, nothing is as good as no `from`.
+        "from" => mount.from = Some(from(field)?).filter(|from| !from.value.is_empty()),
         "readonly" | "ro" => mount.read_only = Some(boolean(field)?),
         "readwrite" | "rw" => mount.read_only = Some(!boolean(field)?),
-        "id" => mount.id = word,
+        "id" => mount.id = word.filter(|id| !id.value.is_empty()),
         "sharing" => mount.sharing = Some(choose(field, "mount-sharing", "sharing value", &SHARINGS)?),
         "required" => mount.required = Some(boolean(field)?),
         "size" => mount.size = Some(size(field)?),
         "mode" => mount.mode = Some(number(field, 8, "must be octal, such as 0755")?),
         "uid" => mount.uid = Some(number(field, 10, "must be a number")?),
         "gid" => mount.gid = Some(number(field, 10, "must be a number")?),
-        "env" if field.value.is_none() => return Err(no_value(field)),
+        "env" if field.value().is_empty() => return Err(no_value(field)),
         "env" => mount.env = word,
         _ => return Err(unexpected(field)),
     }
@@ -179,7 +204,6 @@ fn choose<T: Copy>(
     what: &str,
     choices: &[(&'static str, T)],
 ) -> Result<T, Diagnostic> {
-    no_variable(field)?;
     let value = field.value();
     if let Some(&(_, choice)) = choices.iter().find(|(name, _)| name.eq_ignore_ascii_case(value)) {
         return Ok(choice);
@@ -191,15 +215,6 @@ fn choose<T: Copy>(
         Some(help) => finding.with_help(help),
         None => finding,
     })
-}
-
-/// Refuses a variable where the instruction's meaning hangs on the value.
-fn no_variable(field: &Field) -> Result<(), Diagnostic> {
-    if !field.value().contains('$') {
-        return Ok(());
-    }
-    let message = format!("`{}` of a mount cannot hold a variable", field.key.value);
-    Err(Diagnostic::error("variable-in-mount", message, field.value_span()).with_label("is not expanded"))
 }
 
 fn target(field: &Field) -> Result<Word, Diagnostic> {
@@ -227,7 +242,6 @@ fn boolean(field: &Field) -> Result<bool, Diagnostic> {
     if field.value.is_none() {
         return Ok(true);
     }
-    no_variable(field)?;
     match field.value() {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),

@@ -11,7 +11,7 @@ use crate::dockerfile::parse::stage_name;
 /// Returns the stage that a FROM begins, also where its arguments are broken.
 pub(super) fn lower(instruction: &Instruction, problems: &mut Problems) -> Stage {
     let flags = Flags::of(instruction, Keyword::From, problems);
-    let platform = flags.spanned("platform");
+    let platform = flags.spanned("platform").filter(|platform| !platform.value.is_empty());
     let words = words(&instruction.arguments).unwrap_or_default();
     let name = words.get(2).and_then(|name| lower_name(name, problems));
     let nothing = || Spanned::new(String::new(), instruction.name.span);

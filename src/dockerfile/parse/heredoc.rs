@@ -45,12 +45,14 @@ pub(super) struct Part {
 
 /// Accepts the word that names a heredoc. Neither quotes nor escapes let it hold `<`.
 pub(super) fn heredoc_delimiter(input: &str) -> IResult<&str, Vec<Part>> {
+    // An escaped character does not keep variables of the body from being expanded, other than in a shell.
+    let unquoted = |text: String| Part { text, quoted: false };
     let quoted = |text: String| Part { text, quoted: true };
     let single = map(closed_single, |word: &str| word[1..word.len() - 1].to_owned());
     let double = map(closed_double, |word: &str| without_escapes(&word[1..word.len() - 1]));
     let escape = map(escaped('\\'), |pair: &str| pair[1..].to_owned());
-    let plain = map(take_while1(is_plain), |text: &str| Part { text: text.to_owned(), quoted: false });
-    let part = alt((map(alt((single, double, escape)), quoted), plain));
+    let plain = map(take_while1(is_plain), str::to_owned);
+    let part = alt((map(alt((single, double)), quoted), map(alt((escape, plain)), unquoted)));
     let word = verify(nom::combinator::consumed(many1(part)), |(text, _): &(&str, Vec<Part>)| !text.contains('<'));
     map(word, |(_, parts)| parts).parse(input)
 }
@@ -159,7 +161,7 @@ mod tests {
             ("RUN <<EOF", &[("EOF", false, false)][..]),
             ("RUN cat <<-'A B' 3<< \"C\" > x", &[("A B", true, true), ("C", false, true)]),
             ("COPY <<a.txt <<b.txt /", &[("a.txt", false, false), ("b.txt", false, false)]),
-            ("RUN <<E\\F", &[("EF", false, true)]),
+            ("RUN <<E\\F", &[("EF", false, false)]),
             ("RUN <<\"\"", &[]),
             ("RUN echo ${f%.x} \"${g:-\"}\"}\" <<EOF", &[("EOF", false, false)]),
             ("RUN echo ${a:-${b} c} <<EOF", &[("EOF", false, false)]),

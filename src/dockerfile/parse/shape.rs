@@ -235,9 +235,19 @@ fn trigger(line: Line<'_>, rest: &str, problems: &mut Vec<Diagnostic>) -> Shaped
             let message = format!("{} is not allowed as an ONBUILD trigger", forbidden.as_str());
             Err(Diagnostic::error("onbuild-forbidden", message, line.span(nested)).with_label("cannot be a trigger"))
         }
+        _ if nested.starts_with("--") => {
+            let message = format!("unknown flag `{nested}`");
+            Err(Diagnostic::error("unknown-flag", message, line.span(nested)).with_label("ONBUILD takes no flags"))
+        }
         _ => {
             let text = line.text.slice(line.range(rest));
-            Ok(Arguments::Trigger(Box::new(instruction::instruction(&text, line.escape, problems))))
+            let mut found = Vec::new();
+            let nested = instruction::instruction(&text, line.escape, &mut found);
+            // An image may keep a trigger that nothing can be built with; `Rule::BrokenTrigger` speaks of the others.
+            let forbids =
+                |finding: &Diagnostic| matches!(finding.code, "missing-value" | "missing-equals" | "json-not-strings");
+            problems.extend(found.into_iter().filter(forbids));
+            Ok(Arguments::Trigger(Box::new(nested)))
         }
     }
 }

@@ -17,18 +17,19 @@ const MOST_BYTES: u64 = 10 << 20;
 
 /// Returns the numbers of `user[:group]`. Names are looked up in `base`; an unknown user is 0, as is an empty one. A user
 /// without a group has its number as group, or the group its line in the database names; an unknown group changes
-/// nothing of that, but behind a number it is 0.
+/// nothing of that, and an empty one is 0.
 ///
 /// # Errors
 /// When a database is there and cannot be read.
 pub(super) fn ids(owner: &Owner, base: Stack<'_>) -> Result<Ids, Error> {
     let (user, group) = owner.text.split_once(':').map_or((&owner.text[..], None), |(user, group)| (user, Some(group)));
     let mut ids = match number(user) {
-        Some(uid) => Ids { uid, gid: if group.is_none() { uid } else { 0 } },
+        Some(uid) => Ids { uid, gid: uid },
         None => user_ids(user, base)?,
     };
     let gid = match group {
-        None | Some("") => None,
+        None => None,
+        Some("") => Some(0),
         Some(group) => number(group).map_or_else(|| group_id(group, base), |gid| Ok(Some(gid)))?,
     };
     ids.gid = gid.unwrap_or(ids.gid);

@@ -216,7 +216,10 @@ fn expand(source: &Source<'_>, written: &str, path: &[u8]) -> Result<Vec<Node>, 
     let first = components.iter().position(|component| has_wildcards(component)).unwrap_or_default();
     let glob = |component: &&str| Glob::parse(component).map_err(bad_pattern(written));
     let globs: Vec<Glob> = components[first..].iter().map(glob).collect::<Result<_, _>>()?;
-    let mut nodes: Vec<Node> = source.resolve(components[..first].join("/").as_bytes())?.into_iter().collect();
+    // Nothing need match, but it must be clear where to look.
+    let prefix = components[..first].join("/").into_bytes();
+    let directory = source.resolve(&prefix)?;
+    let mut nodes = vec![directory.ok_or_else(|| not_found(source, &String::from_utf8_lossy(&prefix), &prefix))?];
     for glob in &globs {
         let directories = nodes.into_iter().filter(|node| node.shape == Shape::Directory);
         let inside: Vec<Vec<Node>> =

@@ -83,10 +83,11 @@ impl Dress<'_> {
         metadata
     }
 
-    /// Returns the metadata of a directory that no source has; clauses are about a source's mode, and so not for it.
+    /// Returns the metadata of a directory that no source has; clauses are about a source's mode, and so not for it, nor
+    /// are set-id and sticky bits.
     fn made(&self, now: Mtime) -> Metadata {
         let mode = match self.mode {
-            Some(Mode::Octal(mode)) => *mode,
+            Some(Mode::Octal(mode)) => *mode & 0o777,
             _ => 0o755,
         };
         let Ids { uid, gid } = self.ids.unwrap_or_default();
