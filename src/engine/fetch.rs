@@ -66,6 +66,6 @@ impl<'a> Fetch<'a> {
         let file = File::open(archive).map_err(file_error("open", archive))?;
         let unpacked = context::unpack(file, temporary.path(), self.cancel);
         self.cancel.check()?;
-        Ok(unpacked.ok().and_then(|()| newest(temporary.path())))
+        Ok(unpacked.ok().and_then(|_| newest(temporary.path())))
     }
 }
