@@ -10,17 +10,18 @@ use super::dockerfile::{self, Loaded};
 use super::fetch::Fetch;
 use super::lint;
 use super::named::{Named, Resolving};
+use super::policy::Policy;
 use super::record::Recorder;
 use super::reproducible::{EPOCH, commit_time};
 use super::resolve::Resolver;
 use super::transfer::Package;
 use super::verify::OTHER_HOSTNAME;
-use super::{BuildOptions, BuildResult, Engine, Error, OutputKind};
+use super::{BuildOptions, BuildResult, DockerfileSource, Engine, Error, OutputKind};
 use crate::diagnostic::Diagnostic;
 use crate::dockerfile::lint::Occasion;
 use crate::exec::{self, Agents, Asker, Executor, Library, Secrets, Setting, Stack};
 use crate::frontend::{self, Epoch, Plan, PlanOptions, PlannedImage, ResolveImage, ResolvedImage, Unresolved};
-use crate::graph::{BuildGraph, NodeId};
+use crate::graph::{BuildGraph, NodeId, Op, Source};
 use crate::image::{self, Image};
 use crate::layer::Mtime;
 use crate::oci::{Digest, Encoded, Index, Platform, Reference};
@@ -75,6 +76,7 @@ impl Engine {
         observer: Arc<dyn Observe>,
         cancel: &Cancel,
     ) -> Result<BuildResult, Error> {
+        let policy = Policy::load(options.source_policy.as_deref())?;
         let title = options.tags.first().map_or_else(|| options.context.to_string(), Reference::familiar);
         let build = self.store.begin_build(&title)?;
         let recorder = Arc::new(Recorder::new(observer));
@@ -84,6 +86,7 @@ impl Engine {
             observer: recorder.clone(),
             cancel,
             build: build.clone(),
+            policy: &policy,
             is_perturbed: false,
         };
         let result = job.run();
@@ -107,6 +110,7 @@ pub(super) struct Job<'a> {
     pub(super) observer: Arc<Recorder>,
     pub(super) cancel: &'a Cancel,
     pub(super) build: crate::store::BuildId,
+    pub(super) policy: &'a Policy,
     /// Whether everything that may not matter is another than usual.
     pub(super) is_perturbed: bool,
 }
@@ -114,6 +118,9 @@ pub(super) struct Job<'a> {
 impl Job<'_> {
     fn run(&self) -> Result<BuildResult, Error> {
         let context = MainContext::prepare(self.options, &self.engine.store, self.cancel)?;
+        if context.is_local && !matches!(self.options.file, Some(DockerfileSource::Text(_))) {
+            self.policy.local("dockerfile")?;
+        }
         let mut named = Named::prepare(&self.options.build_contexts, &self.engine.store)?;
         let loaded = dockerfile::load(self.options.file.as_ref(), &context)?;
         let built = self.make(&loaded, &context, &mut named)?;
@@ -160,8 +167,8 @@ impl Job<'_> {
         let time = match &epoch {
             Epoch::Context => context.time(),
             Epoch::Source(source) => {
-                let time = Fetch::new(self.options, &self.engine.store, self.cancel).time(source);
-                time.map_err(Error::of_epoch)?
+                let fetch = Fetch::new(self.options, self.policy, &self.engine.store, self.cancel);
+                fetch.time(source).map_err(Error::of_epoch)?
             }
             Epoch::Unset | Epoch::Timeless | Epoch::At(_) => None,
         };
@@ -198,6 +205,7 @@ impl Job<'_> {
         }
         self.warn(loaded, &plan.warnings)?;
         let targets: Vec<NodeId> = plan.images.iter().filter_map(|image| image.target).collect();
+        self.judge_directories(&plan.graph, &targets, context)?;
         let numbers = plan.graph.needed(&targets).into_iter().zip(1..).collect();
         let stop = self.cancel.child();
         let (context, stat_cache) = context.open(&loaded.ignore, &self.engine.store)?;
@@ -245,13 +253,31 @@ impl Job<'_> {
             observer: &observer,
             cancel: self.cancel,
         };
-        let others = Images(resolver);
-        let images = Resolving { named, others: &others, store: &self.engine.store, cancel: self.cancel };
+        let policy = self.policy;
+        let others = Images { resolver, policy };
+        let images = Resolving { named, others: &others, policy, store: &self.engine.store, cancel: self.cancel };
         let contexts = named.names.clone();
         let options = PlanOptions { build_args, contexts, ..plan_options(loaded, self.options) };
         frontend::plan(&loaded.source, &loaded.file, &options, &images).map_err(|found| {
             self.cancel.check().err().map_or(Error::Diagnostics { file: loaded.source.clone(), found }, Error::from)
         })
+    }
+
+    /// Asks the policy about the directories that are read. What came from elsewhere was judged before it was fetched.
+    fn judge_directories(&self, graph: &BuildGraph, targets: &[NodeId], context: &MainContext) -> Result<(), Error> {
+        for id in graph.needed(targets) {
+            let node = graph.node(id);
+            let Op::Source(source @ Source::Local(local)) = &node.op else { continue };
+            if local.name == MAIN_CONTEXT && context.is_remote {
+                continue;
+            }
+            if let Err(denied) = self.policy.source(source) {
+                let Some((file, span)) = node.step.origin.clone() else { return Err(denied.into()) };
+                let found = vec![Diagnostic::error("source-denied", denied.to_string(), span)];
+                return Err(Error::Diagnostics { file, found });
+            }
+        }
+        Ok(())
     }
 
     fn solve(&self, plan: &Plan, targets: &[NodeId], executor: &Executor) -> Result<Solved<exec::Output>, Error> {
@@ -364,20 +390,33 @@ fn mtime(time: Timestamp) -> Mtime {
     Mtime { seconds: time.as_second(), nanoseconds: 0 }
 }
 
-/// Resolves images for the front end.
-pub(super) struct Images<'a>(pub(super) Resolver<'a>);
+/// Resolves images for the front end, as the policy says.
+pub(super) struct Images<'a> {
+    pub(super) resolver: Resolver<'a>,
+    pub(super) policy: &'a Policy,
+}
 
 impl ResolveImage for Images<'_> {
     fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, Unresolved> {
-        match self.0.resolve(reference, platform) {
-            Ok(image) => Ok(resolved(reference, &image)),
+        let reference = self.policy.image(reference, self.resolver.pull);
+        let reference = reference.map_err(|error| Unresolved::denied(error.to_string()))?;
+        match self.resolver.resolve(&reference, platform) {
+            Ok(image) => Ok(resolved(&reference, &image)),
             Err(error) => {
                 let help = match &error {
                     Error::Registry(error) => error.help(),
                     _ => None,
                 };
-                Err(Unresolved { message: with_causes(&error), help })
+                Err(Unresolved { help, ..Unresolved::not_found(with_causes(&error)) })
             }
+        }
+    }
+
+    fn admit(&self, source: Source) -> Result<Source, Unresolved> {
+        match source {
+            // Named by the plan alone; whether it may be read is asked of those that are read.
+            Source::Local(_) => Ok(source),
+            source => self.policy.source(&source).map_err(|error| Unresolved::denied(error.to_string())),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::contexts::MainContext;
 use super::dockerfile::{self, Loaded};
+use super::policy::Policy;
 use super::resolve::Resolver;
 use super::{BuildOptions, Engine, Error, build, file_error, lint};
 use crate::diagnostic::{Diagnostic, Severity, Source, Span};
@@ -70,7 +71,10 @@ impl Engine {
         let context = MainContext::prepare(options, &self.store, cancel)?;
         let report = match ask {
             Ask::Store => report(options, &context, &Stored(resolver)),
-            Ask::Registries => report(options, &context, &build::Images(resolver)),
+            Ask::Registries => {
+                let policy = Policy::load(options.source_policy.as_deref())?;
+                report(options, &context, &build::Images { resolver, policy: &policy })
+            }
         }?;
         cancel.check()?;
         Ok(report)
@@ -175,7 +179,7 @@ impl ResolveImage for Stored<'_> {
         match self.0.known(reference, platform) {
             Ok(Some(image)) => Ok(build::resolved(reference, &image)),
             Ok(None) => Nowhere.resolve(reference, platform),
-            Err(error) => Err(Unresolved { message: error.to_string(), help: None }),
+            Err(error) => Err(Unresolved::not_found(error.to_string())),
         }
     }
 }
@@ -185,7 +189,7 @@ struct Nowhere;
 
 impl ResolveImage for Nowhere {
     fn resolve(&self, reference: &Reference, _: &Platform) -> Result<ResolvedImage, Unresolved> {
-        Err(Unresolved { message: format!("{reference} is not here"), help: None })
+        Err(Unresolved::not_found(format!("{reference} is not here")))
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::dockerfile::MAX_BYTES;
 use super::fetch::Fetch;
+use super::policy::Policy;
 use super::reproducible::{EPOCH, newest};
 use super::{BuildOptions, ContextSource, Error, file_error};
 use crate::context::{self, ARCHIVE_START_BYTES, Context, Ignore, Owners, is_archive};
@@ -20,6 +21,8 @@ pub(super) struct MainContext {
     directory: PathBuf,
     /// Whoever made the files is who runs kiln: ignore files count, and links in the way to the build file are followed.
     pub(super) is_local: bool,
+    /// It was fetched, and so judged by the policy already.
+    pub(super) is_remote: bool,
     /// When it was made, in seconds, where a repository or a server says so.
     time: Option<i64>,
     /// The text of the build file, where that came in place of files.
@@ -33,11 +36,21 @@ impl MainContext {
     /// Returns the files of a directory that somebody else has filled, and nothing more is known of.
     fn of(name: String, directory: PathBuf) -> MainContext {
         let owners = Owners::default();
-        MainContext { name, directory, is_local: false, time: None, text: None, owners, temporary: None }
+        MainContext {
+            name,
+            directory,
+            is_local: false,
+            is_remote: false,
+            time: None,
+            text: None,
+            owners,
+            temporary: None,
+        }
     }
 
     /// Fetches and unpacks what must be.
     pub(super) fn prepare(options: &BuildOptions, store: &Store, cancel: &Cancel) -> Result<MainContext, Error> {
+        let policy = Policy::load(options.source_policy.as_deref())?;
         let source = &options.context;
         let name = source.to_string();
         match source {
@@ -51,9 +64,9 @@ impl MainContext {
                 unpacked(name, archive, store, cancel)
             }
             ContextSource::Remote(url) => match Git::of_context(url) {
-                Some(Ok(git)) => checked_out(name, git, &Fetch::new(options, store, cancel)),
+                Some(Ok(git)) => checked_out(name, git, &Fetch::new(options, &policy, store, cancel)),
                 Some(Err(source)) => Err(Error::GitContext { context: name, source }),
-                None => downloaded(name, url, &Fetch::new(options, store, cancel)),
+                None => downloaded(name, url, &Fetch::new(options, &policy, store, cancel)),
             },
             ContextSource::Stream(stream) => {
                 let (start, stream) = peek(cancel.guard(stream.clone())).map_err(Error::Stream)?;
@@ -111,7 +124,7 @@ fn checked_out(name: String, mut git: Git, fetch: &Fetch<'_>) -> Result<MainCont
     }
     let fetched = fetch.git(&git)?;
     let time = fetched.identity.time();
-    Ok(MainContext { time, ..MainContext::of(name, fetched.directory) })
+    Ok(MainContext { is_remote: true, time, ..MainContext::of(name, fetched.directory) })
 }
 
 fn downloaded(name: String, url: &str, fetch: &Fetch<'_>) -> Result<MainContext, Error> {
@@ -122,10 +135,10 @@ fn downloaded(name: String, url: &str, fetch: &Fetch<'_>) -> Result<MainContext,
     let file = File::open(&path).map_err(file_error("open", &path))?;
     let (start, file) = peek(file).map_err(file_error("read", &path))?;
     if is_archive(&start) {
-        return Ok(MainContext { time, ..unpacked(name, file, fetch.store, fetch.cancel)? });
+        return Ok(MainContext { is_remote: true, time, ..unpacked(name, file, fetch.store, fetch.cancel)? });
     }
     let text = Some(whole(file).map_err(file_error("read", &path))?);
-    Ok(MainContext { time, text, ..MainContext::of(name, fetched.directory) })
+    Ok(MainContext { is_remote: true, time, text, ..MainContext::of(name, fetched.directory) })
 }
 
 /// Reads a build file.

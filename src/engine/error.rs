@@ -106,6 +106,9 @@ pub enum Error {
     /// A context from elsewhere.
     #[error("cannot load the build context")]
     Remote(#[source] remote::Error),
+    /// A source may not be used.
+    #[error(transparent)]
+    Policy(#[from] super::PolicyError),
     /// What is to say what time it is.
     #[error("cannot find out the time of SOURCE_DATE_EPOCH")]
     Epoch(#[source] remote::Error),

@@ -1,6 +1,7 @@
 use std::fs::File;
 use std::path::Path;
 
+use super::policy::Policy;
 use super::reproducible::newest;
 use super::{BuildOptions, Error, file_error};
 use crate::context;
@@ -10,9 +11,10 @@ use crate::remote::{Fetched, Remotes};
 use crate::store::Store;
 use crate::sys::Cancel;
 
-/// Fetches what is needed before there is a plan.
+/// Fetches what is needed before there is a plan, or what the policy puts in its place.
 pub(super) struct Fetch<'a> {
     pub(super) options: &'a BuildOptions,
+    policy: &'a Policy,
     pub(super) store: &'a Store,
     pub(super) cancel: &'a Cancel,
     remotes: Remotes,
@@ -21,9 +23,14 @@ pub(super) struct Fetch<'a> {
 }
 
 impl<'a> Fetch<'a> {
-    pub(super) fn new(options: &'a BuildOptions, store: &'a Store, cancel: &'a Cancel) -> Fetch<'a> {
+    pub(super) fn new(
+        options: &'a BuildOptions,
+        policy: &'a Policy,
+        store: &'a Store,
+        cancel: &'a Cancel,
+    ) -> Fetch<'a> {
         let (secrets, agents) = (Secrets::new(options.secrets.clone()), Agents::new(options.agents.clone()));
-        Fetch { options, store, cancel, remotes: Remotes::new(store), secrets, agents }
+        Fetch { options, policy, store, cancel, remotes: Remotes::new(store), secrets, agents }
     }
 
     fn keyring(&self) -> Keyring<'_> {
@@ -31,15 +38,17 @@ impl<'a> Fetch<'a> {
     }
 
     pub(super) fn git(&self, git: &Git) -> Result<Fetched, Error> {
-        let opened = self.keyring().git(git)?;
-        let commit = self.remotes.resolve(git, opened.access(), self.cancel)?;
-        Ok(match self.remotes.checked_out(git, &commit)? {
+        let git = self.policy.git(git)?;
+        let opened = self.keyring().git(&git)?;
+        let commit = self.remotes.resolve(&git, opened.access(), self.cancel)?;
+        Ok(match self.remotes.checked_out(&git, &commit)? {
             Some(fetched) => fetched,
-            None => self.remotes.check_out(git, &commit, opened.access(), self.cancel)?,
+            None => self.remotes.check_out(&git, &commit, opened.access(), self.cancel)?,
         })
     }
 
     pub(super) fn http(&self, http: &Http) -> Result<Fetched, Error> {
+        let http = &self.policy.http(http)?;
         let authorization = self.keyring().http(http).map_err(exec::Error::from)?;
         Ok(match self.remotes.known(http, authorization.as_ref(), self.cancel)? {
             Some(fetched) => fetched,

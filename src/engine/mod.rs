@@ -25,6 +25,7 @@ mod lint;
 mod named;
 mod options;
 mod outline;
+mod policy;
 mod record;
 mod reproducible;
 mod resolve;
@@ -44,6 +45,7 @@ pub use options::{
     OutputKind, SaveOptions,
 };
 pub use outline::{Outline, OutlineArgument, OutlineItem};
+pub use policy::PolicyError;
 pub use source::{ContextSource, NamedSource, Stream};
 pub use targets::{Target, Targets};
 pub use transfer::TransferOptions;

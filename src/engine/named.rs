@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::dockerfile::ignore;
 use super::layout::Layout;
+use super::policy::Policy;
 use super::{Error, NamedSource};
 use crate::context::{Context, DigestCache};
 use crate::exec::StatCache;
@@ -84,6 +85,7 @@ impl Named {
 pub(super) struct Resolving<'a> {
     pub(super) named: &'a Named,
     pub(super) others: &'a dyn ResolveImage,
+    pub(super) policy: &'a Policy,
     pub(super) store: &'a Store,
     pub(super) cancel: &'a Cancel,
 }
@@ -91,9 +93,14 @@ pub(super) struct Resolving<'a> {
 impl ResolveImage for Resolving<'_> {
     fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, Unresolved> {
         let Some(layout) = self.named.layouts.get(reference) else { return self.others.resolve(reference, platform) };
+        self.policy.layout(reference).map_err(|error| Unresolved::denied(error.to_string()))?;
         match layout.take(reference, platform, self.store, self.cancel) {
             Ok(image) => Ok(super::build::resolved(reference, &image)),
-            Err(error) => Err(Unresolved { message: super::build::with_causes(&error), help: None }),
+            Err(error) => Err(Unresolved::not_found(super::build::with_causes(&error))),
         }
+    }
+
+    fn admit(&self, source: Source) -> Result<Source, Unresolved> {
+        self.others.admit(source)
     }
 }

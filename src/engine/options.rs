@@ -44,6 +44,8 @@ pub struct BuildOptions {
     pub secrets: BTreeMap<String, SecretSource>,
     /// Agents for `RUN --mount=type=ssh`, by id; the one called `default` opens repositories, too.
     pub agents: BTreeMap<String, AgentSource>,
+    /// A file of rules about what may be used, in BuildKit's form; none allows everything.
+    pub source_policy: Option<PathBuf>,
     /// What becomes of the result besides the store; empty means the store alone.
     pub outputs: Vec<Output>,
     /// Push every tag.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use super::check::{Lines, Stored, plan_options};
 use super::contexts::MainContext;
 use super::dockerfile::{self, Loaded};
+use super::policy::Policy;
 use super::resolve::Resolver;
 use super::targets::description;
 use super::{BuildOptions, Engine, Error, build};
@@ -98,8 +99,10 @@ impl Engine {
         let loaded = dockerfile::load(options.file.as_ref(), &context)?;
         let client = self.client(&options.insecure_registries);
         let resolver = Resolver { engine: self, registry: &client, pull: options.pull, observer, cancel };
+        let policy = Policy::load(options.source_policy.as_deref())?;
+        let images = build::Images { resolver, policy: &policy };
         let options = plan_options(&loaded, options);
-        frontend::plan(&loaded.source, &loaded.file, &options, &build::Images(resolver))
+        frontend::plan(&loaded.source, &loaded.file, &options, &images)
             .map_err(|found| Error::Diagnostics { file: loaded.source.clone(), found })
     }
 }

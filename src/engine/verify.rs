@@ -86,6 +86,7 @@ impl Job<'_> {
             observer: recorder.clone(),
             cancel: self.cancel,
             build: build.clone(),
+            policy: self.policy,
             is_perturbed: true,
         };
         let mut named = Named::prepare(&options.build_contexts, &self.engine.store)?;

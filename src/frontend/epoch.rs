@@ -134,6 +134,6 @@ pub(super) struct NoImages;
 
 impl ResolveImage for NoImages {
     fn resolve(&self, _: &Reference, _: &Platform) -> Result<ResolvedImage, Unresolved> {
-        Err(Unresolved { message: "nobody is asked".to_owned(), help: None })
+        Err(Unresolved::not_found("nobody is asked".to_owned()))
     }
 }

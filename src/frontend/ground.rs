@@ -22,7 +22,10 @@ impl Ground {
         match planner.base(index)? {
             Base::Scratch => Some(Ground::State(State::scratch(planner.platform(None)))),
             Base::Stage(earlier) => Some(Ground::State(State::clone(&*planner.state(earlier)?))),
-            Base::Files(source) => Some(Ground::State(State::of_files(planner, &source, stage))),
+            Base::Files(source) => {
+                let state = State::of_files(planner, &source, stage);
+                Some(Ground::State(planner.report(state)?))
+            }
             Base::Image(reference, own) => {
                 let platform = planner.platform(own.as_ref()).clone();
                 let found = planner.image(&reference, &platform, stage.base.span);

@@ -32,9 +32,9 @@ use std::collections::BTreeMap;
 use crate::context::Ignore;
 use jiff::Timestamp;
 
-use crate::diagnostic::{Diagnostic, Source};
+use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::dockerfile::instruction;
-use crate::graph::{BuildGraph, Host, Network, NodeId, Ulimit};
+use crate::graph::{self, BuildGraph, Host, Network, NodeId, Ulimit};
 use crate::oci::{Digest, ImageConfig, Platform, Reference};
 
 pub use epoch::Epoch;
@@ -50,6 +50,14 @@ pub trait ResolveImage: Sync {
     /// # Errors
     /// Why there is none, in words for the user.
     fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, Unresolved>;
+
+    /// Returns what is to be fetched for `source`, a file or a repository.
+    ///
+    /// # Errors
+    /// Why nothing is, in words for the user.
+    fn admit(&self, source: graph::Source) -> Result<graph::Source, Unresolved> {
+        Ok(source)
+    }
 }
 
 /// An image as planning needs it.
@@ -63,14 +71,32 @@ pub struct ResolvedImage {
     pub config: ImageConfig,
 }
 
-/// Why an image was not found.
+/// Why an image was not found, or a source may not be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Unresolved {
+    /// The code of the diagnostic.
+    pub code: &'static str,
     /// The whole cause.
     pub message: String,
     /// What would likely mend it.
     pub help: Option<String>,
+}
+
+impl Unresolved {
+    /// Returns why an image was not found.
+    pub fn not_found(message: String) -> Unresolved {
+        Unresolved { code: "image-not-found", message, help: None }
+    }
+
+    /// Returns why a source may not be used.
+    pub fn denied(message: String) -> Unresolved {
+        Unresolved { code: "source-denied", message, help: None }
+    }
+
+    fn at(self, span: Span) -> Diagnostic {
+        Diagnostic { help: self.help, ..Diagnostic::error(self.code, self.message, span) }
+    }
 }
 
 /// What a plan depends on besides the text.

@@ -354,7 +354,7 @@ impl<'p, 'a> Stage<'p, 'a> {
             self.names_nobody(copying.owner())?;
         }
         let base = self.state.root.filter(|_| !copying.is_linked()).map(|_| Input(0));
-        let (sources, inputs) = self.sources(copying, from, u32::from(base.is_some()));
+        let (sources, inputs) = self.sources(copying, from, u32::from(base.is_some()))?;
         let actions = copying.actions(&inputs, &working_directory(&self.state.config.config));
         let op = Op::File(graph::File { base, actions });
         if copying.is_linked() {
@@ -379,13 +379,18 @@ impl<'p, 'a> Stage<'p, 'a> {
     }
 
     /// Returns the nodes that a copy reads, and for each source which of them, counted from `first`.
-    fn sources(&mut self, copying: &Copying, from: Option<NodeId>, first: u32) -> (Vec<NodeId>, Vec<Input>) {
+    fn sources(
+        &mut self,
+        copying: &Copying,
+        from: Option<NodeId>,
+        first: u32,
+    ) -> Result<(Vec<NodeId>, Vec<Input>), Problems> {
         let (mut nodes, mut inputs) = (Vec::new(), Vec::new());
         for remote in copying.remotes() {
             let node = match remote {
                 Some((remote, span)) => {
-                    let origin = Some((self.origin.0.clone(), *span));
-                    self.planner.add(Op::Source(remote.source()), Vec::new(), remote.title(), origin)
+                    let origin = (self.origin.0.clone(), *span);
+                    self.planner.add_remote(remote.source(), remote.title(), origin)?
                 }
                 None => from.unwrap_or_else(|| self.planner.context()),
             };
@@ -395,7 +400,7 @@ impl<'p, 'a> Stage<'p, 'a> {
             });
             inputs.push(Input(first + place as u32));
         }
-        (nodes, inputs)
+        Ok((nodes, inputs))
     }
 
     /// Refuses names of users where no file says who they are: BuildKit does, and does not take them for root as it takes

@@ -327,13 +327,11 @@ impl<'a> Planner<'a> {
         let images = self.images;
         let answer =
             self.resolved.entry(key).or_insert_with(|| images.resolve(reference, platform).map(Rc::new)).clone();
-        let unresolved = match answer {
-            Ok(image) => return Ok(image),
-            Err(_) if self.lenient => return Ok(Rc::new(unknown(reference, platform))),
-            Err(unresolved) => unresolved,
-        };
-        let problem = Diagnostic::error("image-not-found", unresolved.message, span);
-        Err(Diagnostic { help: unresolved.help, ..problem }.into())
+        match answer {
+            Ok(image) => Ok(image),
+            Err(_) if self.lenient => Ok(Rc::new(unknown(reference, platform))),
+            Err(unresolved) => Err(unresolved.at(span).into()),
+        }
     }
 
     /// Tells whether nothing is known of an image that was asked for.
@@ -400,9 +398,19 @@ impl<'a> Planner<'a> {
     }
 
     /// Returns the node of a named context.
-    pub(super) fn add_files(&mut self, source: &graph::Source, name: &str, span: Span) -> NodeId {
-        let (title, origin) = (format!("[context {name}] load"), (self.source.clone(), span));
-        self.add(Op::Source(source.clone()), Vec::new(), title, Some(origin))
+    pub(super) fn add_files(&mut self, source: &graph::Source, name: &str, span: Span) -> Result<NodeId, Problems> {
+        self.add_remote(source.clone(), format!("[context {name}] load"), (self.source.clone(), span))
+    }
+
+    /// Returns the node of a source, which may turn out to be another one.
+    pub(super) fn add_remote(
+        &mut self,
+        source: graph::Source,
+        title: String,
+        origin: (Source, Span),
+    ) -> Result<NodeId, Problems> {
+        let admitted = self.images.admit(source).map_err(|refused| Problems::from(refused.at(origin.1)))?;
+        Ok(self.add(Op::Source(admitted), Vec::new(), title, Some(origin)))
     }
 
     /// Returns the node whose files a `--from` of stage `current` names.
@@ -419,7 +427,7 @@ impl<'a> Planner<'a> {
                 Ok(Some(state.root.unwrap_or_else(|| self.empty_tree())))
             }
             From::Nothing => Ok(Some(self.empty_tree())),
-            From::Files(source) => Ok(Some(self.add_files(&source, &from.value, from.span))),
+            From::Files(source) => self.add_files(&source, &from.value, from.span).map(Some),
             From::Image(reference) => {
                 let image = self.image(&reference, platform, from.span)?;
                 let title = format!("FROM {reference}");

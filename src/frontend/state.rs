@@ -1,6 +1,6 @@
-use super::PlannedHistory;
 use super::environment::Environment;
 use super::stages::{Planner, name};
+use super::{PlannedHistory, Problems};
 use crate::dockerfile::instruction;
 use crate::graph::{self, CopyOptions, CopySource, FileAction, Input, NodeId, Op};
 use crate::oci::{ImageConfig, Platform};
@@ -42,10 +42,14 @@ impl State {
     }
 
     /// Returns the state of a named context: all its files, as one layer.
-    pub(super) fn of_files(planner: &mut Planner<'_>, source: &graph::Source, stage: &instruction::Stage) -> State {
+    pub(super) fn of_files(
+        planner: &mut Planner<'_>,
+        source: &graph::Source,
+        stage: &instruction::Stage,
+    ) -> Result<State, Problems> {
         let place = &stage.base;
         let name = name(stage).filter(|name| planner.is_named(name)).unwrap_or(&place.value);
-        let files = planner.add_files(source, name, place.span);
+        let files = planner.add_files(source, name, place.span)?;
         let from = CopySource::Path { from: Input(0), path: "/".to_owned() };
         let all = FileAction::Copy { source: from, destination: "/".to_owned(), options: CopyOptions::default() };
         let op = Op::File(graph::File { base: None, actions: vec![all] });
@@ -53,7 +57,7 @@ impl State {
         let root = planner.add(op, vec![files], title.clone(), Some((planner.source.clone(), place.span)));
         let scratch = State::scratch(planner.platform(None));
         let history = vec![PlannedHistory { created_by: title, layer: Some(root) }];
-        State { root: Some(root), history, ..scratch }
+        Ok(State { root: Some(root), history, ..scratch })
     }
 
     pub(super) fn new(root: Option<NodeId>, mut config: ImageConfig, platform: Platform) -> State {

@@ -26,7 +26,7 @@ impl ResolveImage for Images {
                 config.config.on_build = vec!["COPY a /a".into(), "ENV T=$A".into(), "COPY --from=build x /".into()];
             }
             "broken:latest" => config.config.on_build = vec!["COPY ${ /".into()],
-            other => return Err(Unresolved { message: format!("{other} is not there"), help: None }),
+            other => return Err(Unresolved::not_found(format!("{other} is not there"))),
         }
         Ok(ResolvedImage { reference: reference.clone(), manifest: Digest::of(b"manifest"), config })
     }

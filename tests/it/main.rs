@@ -25,6 +25,7 @@ mod multistage;
 mod named;
 mod output;
 mod platform;
+mod policy;
 mod progress;
 mod push_pull;
 mod registry_faults;

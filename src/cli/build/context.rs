@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Error;
 use crate::engine::{ContextSource, NamedSource, Stream};
@@ -14,9 +15,22 @@ pub(super) struct Args {
     /// or the URL of a file or git repository (repeatable)
     #[arg(long, value_name = "NAME=SOURCE")]
     build_context: Vec<String>,
+    /// Rules about what may be used, and what instead, in BuildKit's form (default: the file that
+    /// EXPERIMENTAL_BUILDKIT_SOURCE_POLICY names, as for buildx)
+    #[arg(long, value_name = "FILE")]
+    source_policy_file: Option<PathBuf>,
 }
 
+/// Names a source policy where no flag does.
+const SOURCE_POLICY: &str = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY";
+
 impl Args {
+    /// Returns the source policy, whose default is `environment`'s.
+    pub(super) fn source_policy(&self, environment: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+        let inherited = || Some(PathBuf::from(environment(SOURCE_POLICY).filter(|path| !path.is_empty())?));
+        self.source_policy_file.clone().or_else(inherited)
+    }
+
     /// Returns the named contexts; the last of a name counts.
     pub(super) fn named(&self) -> Result<BTreeMap<String, NamedSource>, Error> {
         self.build_context.iter().map(|text| named(text)).collect()
@@ -85,6 +99,17 @@ mod tests {
 
     fn of(text: &str) -> NamedSource {
         named(text).unwrap().1
+    }
+
+    #[test]
+    fn a_flag_names_the_policy_or_else_the_environment() {
+        let policy = |flag: Option<&str>, variable: &'static str| {
+            let args = Args { build_context: Vec::new(), source_policy_file: flag.map(PathBuf::from) };
+            let environment = |name: &str| (name == SOURCE_POLICY).then(|| variable.into());
+            args.source_policy(environment).map(|path| path.display().to_string())
+        };
+        assert_eq!(policy(Some("a"), "b").as_deref(), Some("a"));
+        assert_eq!((policy(None, "b").as_deref(), policy(None, "")), (Some("b"), None));
     }
 
     #[test]

@@ -162,6 +162,7 @@ impl Args {
             jobs: self.jobs.map(usize::from),
             platforms: self.platform.platforms()?,
             insecure_registries: self.insecure_registry.clone(),
+            source_policy: self.contexts.source_policy(|name| std::env::var_os(name)),
             ..BuildOptions::default()
         };
         self.grants.add_to(&mut options)?;

@@ -142,6 +142,7 @@ impl Sandbox {
             "DOCKER_DEFAULT_PLATFORM",
             "SOURCE_DATE_EPOCH",
             "KILN_LOG",
+            "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY",
         ] {
             command.env_remove(variable);
         }
