@@ -144,8 +144,10 @@ impl Mounts {
         let path = absolute("/", mount.source.as_deref().unwrap_or_default());
         let Some(tree) = tree(mount, site, planner)? else { return Ok(None) };
         let tree = match planner.graph.node(tree).op {
-            // The files of a context have other owners, and among them are ignored ones.
-            Op::Source(graph::Source::Local(_)) => copied(planner, tree, &path, &path),
+            // No layers yet: the files have other owners, and among them may be ignored ones.
+            Op::Source(graph::Source::Local(_) | graph::Source::Http(_) | graph::Source::Git(_)) => {
+                copied(planner, tree, &path, &path)
+            }
             _ => tree,
         };
         let from = self.input(tree, site);

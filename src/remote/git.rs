@@ -28,7 +28,9 @@ impl Remotes {
     /// # Errors
     /// [`Error::NoReference`], [`Error::Commit`], [`Error::Git`], [`Error::NoGit`], [`Error::Cancelled`].
     pub fn resolve(&self, git: &Git, access: &Access, cancel: &Cancel) -> Result<Commit, Error> {
-        let (commit, tag) = match git.reference.as_deref() {
+        // Without a name, the demand says which commit.
+        let meant = git.reference.as_ref().or(git.checksum.as_ref().filter(|checksum| is_commit_id(checksum)));
+        let (commit, tag) = match meant.map(String::as_str) {
             Some(id) if is_commit_id(id) => (Commit { id: id.to_owned(), name: None }, None),
             reference => self.look_up(git, reference, access, cancel)?,
         };

@@ -169,7 +169,7 @@ fn a_repository_is_checked_out() {
     }
     let sandbox = Sandbox::new();
     let repository = Repository::new(&sandbox, "app");
-    repository.commit("old", "1");
+    let first = repository.commit("old", "1");
     repository.git(&["tag", "-a", "v1", "-m", "m"]);
     repository.git(&["rm", "-q", "old"]);
     repository.executable("run");
@@ -180,7 +180,7 @@ fn a_repository_is_checked_out() {
         format!(
             "FROM scratch\nADD git://{host}/app /main\nADD git://{host}/app#v1 /tag/\nADD git://{host}/app#main:d /sub\n\
              ADD git://{host}/app?ref={second}&mtime=commit /commit\n\
-             ADD --keep-git-dir=true --checksum={} git://{host}/app /kept\n",
+             ADD --keep-git-dir=true --checksum={} git://{host}/app /kept\nADD --checksum={first} git://{host}/app /first\n",
             &second[..9]
         ),
     );
@@ -195,6 +195,8 @@ fn a_repository_is_checked_out() {
     assert!(image.layer(4).has("kept/.git/HEAD") && image.layer(4).has("kept/run"));
     let config = image.file("/kept/.git/config");
     assert!(config.contains(&format!("url = git://{host}/app")), "{config}");
+    // A whole commit id says which one is meant.
+    assert_eq!(image.layer(5).paths(), ["first", "first/old"]);
     assert_eq!(built(&sandbox).id(), image.id());
 }
 

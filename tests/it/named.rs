@@ -86,6 +86,18 @@ fn a_mount_reads_a_named_context() {
 }
 
 #[test]
+fn a_mount_reads_a_repository() {
+    if !(require(Need::Git) && require(Need::Busybox) && require(Need::UserNamespaces)) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    Repository::new(&sandbox, "app").commit("f", "1");
+    let host = git::daemon(&sandbox);
+    let sandbox = sandbox.busybox("RUN --mount=from=extra,target=/m,source=f cat /m > /f\n");
+    assert_eq!(named(&sandbox, &[&format!("extra=git://{host}/app")]).file("/f"), "1");
+}
+
+#[test]
 fn a_context_is_fetched() {
     let archive = {
         let mut builder = tar::Builder::new(Vec::new());
