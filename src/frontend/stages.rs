@@ -456,7 +456,7 @@ impl<'a> Planner<'a> {
                 NamedContext::Files(source) => From::Files(source.clone()),
             });
         }
-        let called = |stage: usize| name(&stages[stage]).map_or_else(|| stage.to_string(), str::to_owned);
+        let called = |stage: usize| name(&stages[stage]).map_or_else(|| format!("stage-{stage}"), str::to_owned);
         match found {
             Some(stage) if stage < current => Ok(From::Stage(stage)),
             Some(stage) if stage == current => {

@@ -327,6 +327,21 @@ fn a_store_of_a_newer_kiln_is_left_alone() {
 }
 
 #[test]
+fn a_store_of_an_older_kiln_is_brought_up_to_date() {
+    let (directory, store) = store();
+    let root = directory.path().join("root");
+    let (manifest, _) = image(&store, &["layer"], &["a:1"]);
+    drop(store);
+    // What version 1 had not.
+    let old = rusqlite::Connection::open(root.join("kiln.db")).unwrap();
+    old.execute_batch("DROP TABLE indexes; DROP TABLE index_images; PRAGMA user_version = 1;").unwrap();
+    drop(old);
+    let store = Store::open(&root).unwrap();
+    assert_eq!(store.inner.database.version().unwrap(), VERSION);
+    assert_eq!(store.tag(&reference("a:1")).unwrap(), Some(manifest));
+}
+
+#[test]
 fn a_damaged_database_is_said_to_be() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("kiln.db"), [b'x'; 8192]).unwrap();

@@ -80,6 +80,18 @@ fn equal_content_gives_one_digest_wherever_it_lies() {
 }
 
 #[test]
+fn an_index_of_several_platforms_has_one_digest_too() {
+    let platforms = "--platform=linux/amd64,linux/arm64";
+    let first = tree(Sandbox::new(), &["a.txt", "b.txt", "sub/c"]).dockerfile(FILES_ALONE);
+    let second = tree(Sandbox::new(), &["sub/c", "b.txt", "a.txt"]).dockerfile(FILES_ALONE);
+    disturb(&second, 0o700, 0o600, 1_000_000_000);
+    let flags = ["--reproducible", "--verify", platforms];
+    let index = digest(&first, &flags);
+    assert_eq!(digest(&second, &flags), index);
+    assert_ne!(digest(&first, &["--reproducible"]), index, "the image of one platform is no index");
+}
+
+#[test]
 fn without_being_asked_files_keep_their_times_and_modes() {
     let sandbox = tree(Sandbox::new(), &["a.txt", "b.txt", "sub/c"]).dockerfile("FROM scratch\nCOPY tree /d/\n");
     disturb(&sandbox, 0o700, 0o600, 1_000_000_000);
