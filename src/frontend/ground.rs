@@ -1,7 +1,7 @@
 use std::rc::Rc;
 
 use super::environment::Environment;
-use super::stages::{Base, Planner};
+use super::stages::{Base, Planner, unknown};
 use super::state::State;
 use super::titles::Titles;
 use super::{Problems, ResolvedImage, all, lint};
@@ -30,7 +30,8 @@ impl Ground {
                 let platform = planner.platform(own.as_ref()).clone();
                 let found = planner.image(&reference, &platform, stage.base.span);
                 let found = found.map_err(|problems| suggest(planner, index, &stage.base.value, problems));
-                let image = planner.report(found)?;
+                // What is wrong further down is told in the same run.
+                let image = planner.report(found).unwrap_or_else(|| Rc::new(unknown(&reference, &platform)));
                 let is_implicit = own.is_none() && planner.target_platform.is_none();
                 let platform = if is_implicit { adopted(planner, &image, platform) } else { platform };
                 Some(Ground::Image(BaseImage { reference, image, platform }))

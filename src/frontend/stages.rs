@@ -530,7 +530,7 @@ impl<'a> Planner<'a> {
 }
 
 /// Returns what stands for an image of which nothing is known.
-fn unknown(reference: &Reference, platform: &Platform) -> ResolvedImage {
+pub(super) fn unknown(reference: &Reference, platform: &Platform) -> ResolvedImage {
     let config = ImageConfig {
         os: platform.os.clone(),
         architecture: platform.architecture.clone(),

@@ -25,6 +25,14 @@ fn every_error_of_a_file_is_shown_in_one_run() {
 }
 
 #[test]
+fn an_image_that_is_missing_hides_nothing_else() {
+    let dockerfile = "FROM 127.0.0.1:1/missing AS build\nEXPOSE many\nCOPY --chown=a:b app.conf /\n\
+                      FROM build\nSTOPSIGNAL x\nCOPY --from=127.0.0.1:1/other / /\nRUN --mount=from=127.0.0.1:1/third,target=/m true\n";
+    let places = ["Dockerfile:1:6", "Dockerfile:2:8", "Dockerfile:5:12", "Dockerfile:6:13", "Dockerfile:7:"];
+    says(dockerfile, &[&places[..], &["5 errors"]].concat());
+}
+
+#[test]
 fn a_missing_source_names_the_nearest() {
     says("FROM scratch\nCOPY app.cnf /\n", &["Dockerfile:2:", "app.cnf", "app.conf"]);
 }
