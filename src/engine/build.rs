@@ -398,8 +398,10 @@ pub(super) struct Images<'a> {
 
 impl ResolveImage for Images<'_> {
     fn resolve(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, Unresolved> {
-        let reference = self.policy.image(reference, self.resolver.pull);
-        let reference = reference.map_err(|error| Unresolved::denied(error.to_string()))?;
+        let used = self.policy.image(reference, self.resolver.pull);
+        let used = used.map_err(|error| Unresolved::denied(error.to_string()))?;
+        self.tell(&reference.to_string(), &used.to_string());
+        let reference = used;
         match self.resolver.resolve(&reference, platform) {
             Ok(image) => Ok(resolved(&reference, &image)),
             Err(error) => {
@@ -416,8 +418,38 @@ impl ResolveImage for Images<'_> {
         match source {
             // Named by the plan alone; whether it may be read is asked of those that are read.
             Source::Local(_) => Ok(source),
-            source => self.policy.source(&source).map_err(|error| Unresolved::denied(error.to_string())),
+            source => {
+                let used = self.policy.source(&source).map_err(|error| Unresolved::denied(error.to_string()))?;
+                self.tell(&shown(&source), &shown(&used));
+                Ok(used)
+            }
         }
+    }
+}
+
+impl Images<'_> {
+    /// Says that something else is used than what is written.
+    fn tell(&self, written: &str, used: &str) {
+        if written != used {
+            let what = format!("source policy for {written}");
+            self.resolver.observer.observe(Event::Phase { what, result: Some(used.to_owned()) });
+        }
+    }
+}
+
+/// Returns what people call a source, and how it is pinned.
+fn shown(source: &Source) -> String {
+    match source {
+        Source::Http(http) => match http.checksum {
+            Some(checksum) => format!("{}@{checksum}", http.shown()),
+            None => http.shown(),
+        },
+        Source::Git(git) => {
+            let reference = git.checksum.as_ref().or(git.reference.as_ref());
+            reference.map_or_else(|| git.shown(), |reference| format!("{}#{reference}", git.shown()))
+        }
+        Source::Local(local) => local.name.clone(),
+        Source::Image(image) => image.reference.to_string(),
     }
 }
 

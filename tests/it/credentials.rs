@@ -3,11 +3,11 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::support::fault_server::{Asked, FaultServer, Reply};
 use crate::support::git::{self, Repository};
-use crate::support::{Image, Need, Ran, Sandbox, planted, ran, require};
+use crate::support::{Image, Need, Ran, Sandbox, User, planted, ran, require};
 
 /// What a server of repositories wants to hear of the token `t0ken/Value+Of-Git`.
 const BASIC: &str = "Basic eC1hY2Nlc3MtdG9rZW46dDBrZW4vVmFsdWUrT2YtR2l0";
@@ -271,30 +271,47 @@ fn a_password_of_a_url_is_in_no_kept_git_directory() {
 
 #[test]
 fn the_default_agent_opens_repositories_over_ssh() {
-    if !require(Need::Git) {
+    if require(Need::Git) {
+        asks_the_agent(&Sandbox::new());
+    }
+}
+
+#[test]
+fn sources_are_opened_for_a_user_without_privilege() {
+    if !(require(Need::Git) && require(Need::Root) && require(Need::SubordinateIds)) {
         return;
     }
-    let sandbox = Sandbox::new();
-    Repository::new(&sandbox, "app.git").commit("Dockerfile", "FROM scratch\nLABEL over=ssh\n");
-    // ssh is called as `ssh … host command`: the agent is asked, and then the command is run here.
-    let script = "test -S \"$SSH_AUTH_SOCK\" || exit 255\necho \"$SSH_AUTH_SOCK\" > ";
-    let seen = sandbox.path("seen");
-    let script = format!("{script}{}\nfor last; do :; done\nexec sh -c \"$last\"", seen.display());
-    let path = program(&sandbox, "ssh", &script);
+    let sandbox = Sandbox::of(User::Subordinate);
+    asks_the_agent(&sandbox);
+    Repository::new(&sandbox, "private.git").commit("a", "1");
+    let server = repositories(&sandbox);
+    sandbox.write("Dockerfile", format!("FROM scratch\nADD http://{}/private.git /got\n", server.host()));
+    let flag = secret(&sandbox, "GIT_AUTH_TOKEN", TOKEN);
+    assert_eq!(built(&sandbox, &[&flag]).file("/got/a"), "1");
+}
+
+/// Builds from a repository that only the agent of the build opens.
+#[track_caller]
+fn asks_the_agent(sandbox: &Sandbox) {
+    Repository::new(sandbox, "app.git").commit("Dockerfile", "FROM scratch\nLABEL over=ssh\n");
+    let seen = sandbox.path("root/seen");
+    // ssh is called as `ssh … host command`: the agent is looked for, and then the command is run here.
+    let script = format!(
+        "test -S \"$SSH_AUTH_SOCK\" || exit 255\necho \"$SSH_AUTH_SOCK\" > {}\nfor last; do :; done\n\
+         export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*'\nexec sh -c \"$last\"",
+        seen.display()
+    );
+    let path = program(sandbox, "ssh", &script);
     let socket = sandbox.path("agent");
     let _agent = UnixListener::bind(&socket).unwrap();
-    let repository = sandbox.path("repositories/app.git");
-    let url = format!("ssh://git@x.example{}", repository.display());
+    let url = format!("ssh://git@x.example{}", sandbox.path("repositories/app.git").display());
     sandbox.write("Dockerfile", format!("FROM scratch\nADD {url} /got\n"));
     for context in ["context", &url] {
         let build = ["build", "-t", "test", &format!("--ssh=default={}", socket.display()), context];
-        let mut command = sandbox.command(&build);
-        for (name, value) in [("GIT_CONFIG_COUNT", "0"), ("SSH_AUTH_SOCK", "/nowhere")] {
-            command.env(name, value);
-        }
-        ran(command.env("PATH", &path)).ok();
+        ran(sandbox.command(&build).env("SSH_AUTH_SOCK", "/nowhere").env("PATH", &path)).ok();
         let socket = fs::read_to_string(&seen).unwrap();
-        assert!(socket.trim() != "/nowhere" && !std::path::Path::new(socket.trim()).exists(), "{socket}");
+        assert!(socket.trim() != "/nowhere" && !Path::new(socket.trim()).exists(), "{socket}");
+        fs::remove_file(&seen).unwrap();
     }
     assert_eq!(sandbox.image("test").config().config.labels["over"], "ssh");
 }

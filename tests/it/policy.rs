@@ -10,7 +10,7 @@ use crate::support::{Image, Need, Ran, Sandbox, require};
 fn build(sandbox: &Sandbox, rules: &str, arguments: &[&str]) -> Ran {
     let policy = sandbox.path("policy.json");
     std::fs::write(&policy, format!("{{\"rules\": [\n{rules}\n]}}")).unwrap();
-    let all = [&["build", "-q", "-t", "test"], arguments].concat();
+    let all = [&["build", "-t", "test"], arguments].concat();
     crate::support::ran(sandbox.command(&all).env("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", policy))
 }
 
@@ -109,6 +109,8 @@ fn an_image_is_another_one() {
     let rule = convert("docker-image://docker.io/library/o*:*", r#""identifier":"docker-image://new:${2}""#);
     let image = built(&sandbox, &rule);
     assert_eq!((image.file("/f"), image.file("/g")), ("2".to_owned(), "2".to_owned()));
+    let told = build(&sandbox, &rule, &["--progress=plain", "context"]);
+    assert!(told.stderr.contains("source policy for docker.io/library/old:latest"), "{}", told.stderr);
     let rules = format!("{rule},{}", deny("docker-image://new:latest"));
     fails(build(&sandbox, &rules, &["context"]), &["source \"docker-image://new:latest\" denied", "Dockerfile:1:6"]);
 }

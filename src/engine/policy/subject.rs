@@ -112,7 +112,6 @@ impl Subject {
                 let checksum = set(CHECKSUMS[1]).cloned();
                 Source::Git(Git { remote, reference, subdirectory, checksum, ..git.clone() })
             }
-            Source::Local(_) if Subject::of_source(source)? == *self => source.clone(),
             _ => return None,
         })
     }
