@@ -185,7 +185,7 @@ fn section_7_names_bind_to_stages() {
         &["Dockerfile:4:", "cannot copy from stage \"a\", it needs to be defined before current stage \"mid\""],
     );
     refused("FROM scratch AS a\nCOPY --from=A / /\n", &["circular dependency detected on stage: a"]);
-    refused("FROM scratch\nCOPY --from=0 / /\n", &["circular dependency detected on stage: 0"]);
+    refused("FROM scratch\nCOPY --from=0 / /\n", &["circular dependency detected on stage: stage-0"]);
     refused("FROM scratch\nCOPY --from=5 / /\n", &["invalid stage index 5"]);
     refused("FROM scratch AS a\nFROM A\n", &["repository name (library/A) must be lowercase", "did you mean `a`?"]);
     refused(
