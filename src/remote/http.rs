@@ -193,6 +193,19 @@ impl Remotes {
     }
 }
 
+/// Returns the URL that is asked for where `url` is written: in one spelling, and without who asks. What is no HTTP URL stays
+/// as it is.
+pub fn requested(url: &str) -> String {
+    let Some(mut parsed) = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https")) else {
+        return url.to_owned();
+    };
+    // Only URLs without a host refuse.
+    let _ = (parsed.set_username(""), parsed.set_password(None));
+    let has_path = url.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
+    let requested = String::from(parsed);
+    if has_path { requested } else { requested.trim_end_matches('/').to_owned() }
+}
+
 fn record_key(http: &Http) -> Digest {
     key("record", &[http.url.as_bytes(), http.name.as_bytes()])
 }
@@ -261,6 +274,18 @@ mod tests {
             ("http://x.example:80/", "https://x.example:8443/", false),
         ] {
             assert_eq!(is_as_trusted(&one.parse().unwrap(), &other.parse().unwrap()), expected, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn a_url_has_one_spelling() {
+        for (url, expected) in [
+            ("https://me:pw@X.Example:443/a/../b?c=d#e", "https://x.example/b?c=d#e"),
+            ("http://x.example/%2e%2e/a b", "http://x.example/a%20b"),
+            ("http://x.example:8080", "http://x.example:8080"),
+            ("git@x.example:a", "git@x.example:a"),
+        ] {
+            assert_eq!(requested(url), expected, "{url}");
         }
     }
 

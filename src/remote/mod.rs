@@ -16,6 +16,7 @@ use std::path::PathBuf;
 pub use credential::{Access, Authorization, Key};
 pub use error::Error;
 pub use git::Commit;
+pub use http::requested;
 
 use crate::net;
 use crate::oci::Digest;

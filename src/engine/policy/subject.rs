@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use super::PolicyError;
 use crate::graph::{Git, GitMtime, Http, Source};
 use crate::oci::Reference;
+use crate::remote::requested;
 
 /// Attributes that a policy may set: those that pin what a source is.
 pub(super) const CHECKSUMS: [&str; 2] = ["http.checksum", "git.checksum"];
@@ -24,7 +25,10 @@ impl Subject {
     }
 
     pub(super) fn of_image(reference: &Reference, pull: bool) -> Subject {
-        Subject::new(format!("{IMAGE}{reference}"), [("image.resolvemode", pull.then(|| "pull".to_owned()))])
+        let named = reference.to_string();
+        let rest = named.strip_prefix(reference.host()).unwrap_or_default();
+        let named = format!("{IMAGE}{}{rest}", reference.host().to_lowercase());
+        Subject::new(named, [("image.resolvemode", pull.then(|| "pull".to_owned()))])
     }
 
     pub(super) fn of_layout(reference: &Reference) -> Subject {
@@ -36,9 +40,10 @@ impl Subject {
         Subject::new(format!("local://{name}"), [])
     }
 
+    /// Returns a file, by the URL that will be asked for: no spelling of it is another source.
     pub(super) fn of_http(http: &Http) -> Subject {
         let checksum = http.checksum.map(|checksum| checksum.to_string());
-        Subject::new(http.url.clone(), [(CHECKSUMS[0], checksum), ("http.filename", Some(http.name.clone()))])
+        Subject::new(requested(&http.url), [(CHECKSUMS[0], checksum), ("http.filename", Some(http.name.clone()))])
     }
 
     /// Returns a repository, which is named without the protocol it is fetched by.
@@ -99,7 +104,9 @@ impl Subject {
         Some(match source {
             Source::Http(http) if is_http => {
                 let checksum = set(CHECKSUMS[0]).map(|checksum| checksum.parse()).transpose().ok()?;
-                Source::Http(Http { url: self.identifier.clone(), name: http.name.clone(), checksum })
+                // The same file is fetched as it was to be.
+                let url = if self.identifier == requested(&http.url) { &http.url } else { &self.identifier };
+                Source::Http(Http { url: url.clone(), name: http.name.clone(), checksum })
             }
             Source::Git(git) => {
                 let rest = self.identifier.strip_prefix(GIT)?;
@@ -124,13 +131,17 @@ impl Subject {
 
 /// Returns host and path of a repository.
 fn place(remote: &str) -> String {
-    match remote.split_once("://") {
+    let (host, path) = match requested(remote).split_once("://") {
         Some((_, rest)) => {
-            let end = rest.find('/').unwrap_or(rest.len());
-            let host = rest[..end].rsplit_once('@').map_or(&rest[..end], |(_, host)| host);
-            format!("{host}{}", &rest[end..])
+            let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            (host.to_owned(), path.to_owned())
         }
         // `user@host:path`
-        None => remote.rsplit_once('@').map_or(remote, |(_, rest)| rest).replacen(':', "/", 1),
-    }
+        None => {
+            let (host, path) = remote.split_once(':').unwrap_or((remote, ""));
+            (host.to_owned(), format!("/{path}"))
+        }
+    };
+    let host = host.rsplit_once('@').map_or(host.as_str(), |(_, host)| host);
+    format!("{}{path}", host.to_lowercase())
 }

@@ -59,6 +59,30 @@ fn the_last_rule_about_a_source_decides() {
 }
 
 #[test]
+fn no_spelling_of_a_source_is_another_one() {
+    let evil = policy(&format!("{},{}", rule("DENY", "*://evil.example/*"), rule("DENY", "*://x.example/private/*")));
+    let friends = policy(&format!("{},{}", rule("DENY", "*"), rule("ALLOW", "*://x.example/public/*")));
+    for source in [
+        "http://EVIL.example/a",
+        "http://me:pw@evil.example:80/a",
+        "https://evil.example:443/a.git",
+        "git@Evil.example:a",
+        "ssh://me@EVIL.example/a",
+        "http://x.example/public/../private/a",
+        "http://x.example/public/%2E%2e/private/a",
+        "https://x.example/public/../private/a.git",
+    ] {
+        assert_eq!(judged(&friends, source), "denied by 1", "{source}");
+        assert!(judged(&evil, source).starts_with("denied by"), "{source}");
+    }
+    assert!(evil.image(&"EVIL.example/a".parse().unwrap(), false).is_err());
+    // Who asks is no part of the source, and still asks.
+    let pinned = convert(r#"{"identifier":"http://x.example/a"}"#, r#"{"attrs":{"git.checksum":"1"}}"#);
+    let http = Http::of_url("http://me:pw@x.example/a");
+    assert_eq!(policy(&pinned).http(&http).unwrap().url, http.url);
+}
+
+#[test]
 fn sources_are_matched_as_their_selectors_say() {
     let deny = |identifier: &str, kind: &str| {
         let identifier = serde_json::to_string(identifier).unwrap();
