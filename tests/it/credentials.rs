@@ -145,6 +145,8 @@ fn a_repository_is_fetched_with_its_token() {
         assert!(config.contains(&url) && !config.to_lowercase().contains("header"), "{config}");
         sandbox.kiln(&["build", "-q", "-t", "test", &flag, &url]).ok();
         assert_eq!(sandbox.image("test").file("/code"), "1");
+        let listed = sandbox.kiln(&["context", &flag, &url]).ok();
+        assert!(listed.contains("private/code"), "{listed}");
         sandbox.write("Other", "FROM scratch\nCOPY --from=named a /named\n");
         let image = built(&sandbox, &[&flag, "-f", "context/Other", &format!("--build-context=named={url}")]);
         assert_eq!(image.file("/named"), "1");

@@ -3,6 +3,7 @@
 mod call;
 pub(super) mod context;
 mod grants;
+pub(super) mod keys;
 mod metadata;
 mod output;
 pub(super) mod platform;
@@ -80,6 +81,8 @@ pub(super) struct Args {
     insecure_registry: Vec<String>,
     #[command(flatten)]
     call: call::Args,
+    #[command(flatten)]
+    keys: keys::Args,
     #[command(flatten)]
     grants: grants::Args,
     #[command(flatten)]
@@ -165,6 +168,7 @@ impl Args {
             source_policy: self.contexts.source_policy(|name| std::env::var_os(name)),
             ..BuildOptions::default()
         };
+        self.keys.add_to(&mut options)?;
         self.grants.add_to(&mut options)?;
         self.reproducible.add(|name| std::env::var(name).ok(), &mut options);
         for text in &self.output {

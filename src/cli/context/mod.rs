@@ -45,6 +45,8 @@ pub(super) struct Args {
     /// Value of an ARG: BUILDKIT_CONTEXT_KEEP_GIT_DIR=1 keeps .git in the context of a git URL (repeatable)
     #[arg(long, value_name = "NAME[=VALUE]")]
     build_arg: Vec<String>,
+    #[command(flatten)]
+    keys: build::keys::Args,
     /// The build context: a directory, a tar archive, `-` for one on stdin, or the URL of one or of a git repository
     #[arg(value_name = "PATH|URL|-", default_value = ".")]
     context: PathBuf,
@@ -134,12 +136,14 @@ impl Args {
         if self.context == here && self.file.as_deref() == Some(here) {
             return Err(Error::Usage("stdin can be either the context or, with `-f -`, the Dockerfile".to_owned()));
         }
-        Ok(BuildOptions {
+        let mut options = BuildOptions {
             file: self.file.as_deref().map(|path| build::dockerfile(path, session.input())).transpose()?,
             context: build::context::source(&self.context, session.input()),
             build_args: build::build_args(&self.build_arg, |name| std::env::var(name).ok())?,
             ..BuildOptions::default()
-        })
+        };
+        self.keys.add_to(&mut options)?;
+        Ok(options)
     }
 
     fn columns(&self) -> Columns {
