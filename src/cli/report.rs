@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::{Error, session};
 use crate::diagnostic::{Diagnostic, Severity, Source, Span, Style, render};
-use crate::{engine, exec, registry};
+use crate::{engine, exec, registry, store};
 
 /// The operation failed.
 const FAILED: u8 = 1;
@@ -164,12 +164,22 @@ fn hint(error: &Error) -> Option<String> {
     {
         return Some(hint);
     }
-    causes(error).find_map(|cause| match cause.downcast_ref::<io::Error>()?.kind() {
-        ErrorKind::StorageFull => Some("`kiln rmi` frees space; `--root` puts the store on another disk".to_owned()),
-        ErrorKind::PermissionDenied => Some("`--root` chooses a directory that this user may write to".to_owned()),
-        _ => None,
-    })
+    let kind = causes(error).find_map(|cause| Some(cause.downcast_ref::<io::Error>()?.kind()))?;
+    let hint = match (kind, error) {
+        (ErrorKind::StorageFull, _) => "`kiln rmi` frees space; `--root` puts the store on another disk",
+        (ErrorKind::PermissionDenied, Error::Engine(engine::Error::Context(_))) => READABLE,
+        (ErrorKind::PermissionDenied, Error::Engine(engine::Error::Step { source, .. })) if source.is_of_context() => {
+            READABLE
+        }
+        (ErrorKind::PermissionDenied, Error::Engine(engine::Error::Store(_))) => WRITABLE,
+        (ErrorKind::PermissionDenied, _) if causes(error).any(|cause| cause.is::<store::Error>()) => WRITABLE,
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
+
+const READABLE: &str = "a line in `.dockerignore` keeps what no step needs out of the build context";
+const WRITABLE: &str = "`--root` chooses a directory that this user may write to";
 
 /// Returns what a registry or the way to it is to blame for.
 fn registry_error(error: &Error) -> Option<&registry::Error> {

@@ -148,9 +148,11 @@ impl Job<'_> {
         self.options.verify || self.options.reproducible.unwrap_or(self.engine.config.build.reproducible)
     }
 
+    /// Returns how many steps may run at once. Most of them wait, for a network, a disk or a `sleep`, for longer than they
+    /// compute, so there are more than processors.
     pub(super) fn jobs(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        self.options.jobs.unwrap_or_else(cores)
+        self.options.jobs.unwrap_or_else(|| (4 * cores()).max(8))
     }
 
     /// Returns the build arguments, with a number for the time where they name a source that has it. A reproducible build

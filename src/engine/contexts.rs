@@ -3,7 +3,7 @@ use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::dockerfile::MAX_BYTES;
+use super::dockerfile::{MAX_BYTES, too_large};
 use super::fetch::Fetch;
 use super::policy::Policy;
 use super::reproducible::{EPOCH, newest};
@@ -145,7 +145,7 @@ fn downloaded(name: String, url: &str, fetch: &Fetch<'_>) -> Result<MainContext,
 fn whole(reader: impl Read) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     reader.take(MAX_BYTES + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > MAX_BYTES { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
+    if text.len() as u64 > MAX_BYTES { Err(too_large()) } else { Ok(text) }
 }
 
 /// Returns the first bytes of `reader`, and all of it.

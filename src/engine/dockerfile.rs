@@ -16,6 +16,14 @@ const NAME: &str = "Dockerfile";
 /// More than any Dockerfile has; what is larger is something else given by mistake.
 pub(super) const MAX_BYTES: u64 = 16 << 20;
 
+/// Returns what is said of a larger one.
+pub(super) fn too_large() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::FileTooLarge,
+        format!("it is larger than {} MiB, and so no Dockerfile", MAX_BYTES >> 20),
+    )
+}
+
 /// A Dockerfile as it was read.
 pub(super) struct Loaded {
     /// Its text.
@@ -119,7 +127,7 @@ fn is_missing(error: &io::Error) -> bool {
 fn read(file: File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_BYTES { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+    if bytes.len() as u64 > MAX_BYTES { Err(too_large()) } else { Ok(bytes) }
 }
 
 /// Returns the rules of `<dockerfile>.dockerignore` next to the build file, else of `.dockerignore` in the context.

@@ -112,6 +112,11 @@ impl Error {
         }
     }
 
+    /// Tells whether a file of a build context could not be read.
+    pub fn is_of_context(&self) -> bool {
+        matches!(self, Error::File(file::Error::Context(_)))
+    }
+
     /// Returns what would likely mend it.
     pub fn help(&self) -> Option<String> {
         match self {

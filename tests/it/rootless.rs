@@ -68,3 +68,17 @@ fn the_store_is_removed_like_any_directory_of_the_user() {
         assert_eq!(sandbox.kiln(&["images", "-q"]).ok(), "", "{user:?}");
     });
 }
+
+#[test]
+fn a_file_that_this_user_may_not_read_is_named_and_can_be_left_out() {
+    for user in users() {
+        let sandbox = Sandbox::of(user).file("d/secret", "1").dockerfile("FROM scratch\nCOPY . /\n");
+        let only_root = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(sandbox.context("d/secret"), only_root).unwrap();
+        std::os::unix::fs::chown(sandbox.context("d/secret"), Some(0), Some(0)).unwrap();
+        let text = sandbox.build().unwrap_err().text;
+        assert!(text.contains("d/secret") && text.contains("`.dockerignore` keeps"), "as {user:?}: {text}");
+        let sandbox = sandbox.file(".dockerignore", "d/secret\n");
+        assert!(sandbox.build().unwrap_or_else(|failure| panic!("{}", failure.text)).find("/d").is_some());
+    }
+}

@@ -71,7 +71,7 @@ pub(super) struct Args {
     /// Print the image's id alone
     #[arg(short, long)]
     quiet: bool,
-    /// Steps that may run at once (default: one for each processor)
+    /// Steps that may run at once (default: four for each processor, at least eight)
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
     #[command(flatten)]
