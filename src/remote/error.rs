@@ -125,7 +125,7 @@ impl Error {
                 let id = format!("GIT_AUTH_TOKEN.{}", host(remote)?);
                 Some(format!("give it a token with `--secret id={id},env=VARIABLE`"))
             }
-            Error::Git { said, .. } if said.contains("The requested URL returned error: 30") => {
+            error if error.is_redirect() => {
                 Some("it has moved, and credentials are taken nowhere else: name it where it is now".to_owned())
             }
             Error::Git { said, .. } if said.contains("Permission denied (publickey") => {
@@ -133,6 +133,11 @@ impl Error {
             }
             _ => None,
         }
+    }
+
+    /// Tells whether a server of repositories referred to another place.
+    pub(super) fn is_redirect(&self) -> bool {
+        matches!(self, Error::Git { said, .. } if said.contains("The requested URL returned error: 30"))
     }
 
     /// Tells whether it only says that somebody stopped the build.

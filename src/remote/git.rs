@@ -53,7 +53,7 @@ impl Remotes {
     ) -> Result<(Commit, Option<String>), Error> {
         let call = Call::new("list the references of", git, self.store.root(), cancel).with(access);
         let wanted = reference.unwrap_or("HEAD");
-        let listed = call.run(&["ls-remote", "--", &git.remote, wanted, &format!("{wanted}^{{}}")])?;
+        let listed = self.ask_server(&call, &["ls-remote", "--", &git.remote, wanted, &format!("{wanted}^{{}}")])?;
         let listed = String::from_utf8_lossy(&listed);
         let lines: Vec<(&str, &str)> = listed.lines().filter_map(|line| line.split_once('\t')).collect();
         let find = |name: &str| lines.iter().find(|(_, listed)| *listed == name).map(|(id, _)| (*id).to_owned());
@@ -73,6 +73,20 @@ impl Remotes {
             }
         }
         Err(Error::NoReference { remote: git.shown(), reference: wanted.to_owned() })
+    }
+
+    /// Runs git, and once more where the server has moved the repository: git itself, which would show other servers what
+    /// opens the first one, may not follow.
+    fn ask_server(&self, call: &Call<'_>, arguments: &[impl AsRef<OsStr>]) -> Result<Vec<u8>, Error> {
+        match (call.run(arguments), call.authorization()) {
+            (Err(error), Some(authorization)) if error.is_redirect() => {
+                match self.moved(&call.git.remote, authorization, call.cancel)? {
+                    Some(place) => Call { place: Some(&place), ..*call }.run(arguments),
+                    None => Err(error),
+                }
+            }
+            (result, _) => result,
+        }
     }
 
     /// Returns a bare repository that has the commit, fetching it if need be.
@@ -101,7 +115,8 @@ impl Remotes {
             return Ok(bare);
         }
         let fetch = |what: &[&str]| {
-            call("fetch from").with(access).run(&[&["fetch", "-q", "--no-tags", "--force"][..], what].concat())
+            let call = call("fetch from").with(access);
+            self.ask_server(&call, &[&["fetch", "-q", "--no-tags", "--force"][..], what].concat())
         };
         let one = fetch(&["--depth=1", "--", &git.remote, &commit.id]);
         let Err(refused) = one else { return Ok(bare) };
@@ -162,6 +177,7 @@ const CONFIG: [(&str, &str); 10] = [
 ];
 
 /// A call of git.
+#[derive(Clone, Copy)]
 pub(super) struct Call<'a> {
     /// What it is to do, for errors.
     pub(super) action: &'static str,
@@ -172,13 +188,15 @@ pub(super) struct Call<'a> {
     pub(super) files: bool,
     /// What opens the repository, where others are asked for it.
     pub(super) access: Option<&'a Access>,
+    /// Where it is now, if not where it says.
+    pub(super) place: Option<&'a str>,
     pub(super) cancel: &'a Cancel,
 }
 
 impl<'a> Call<'a> {
     /// Returns a call that nothing is opened to.
     pub(super) fn new(action: &'static str, git: &'a Git, directory: &'a Path, cancel: &'a Cancel) -> Call<'a> {
-        Call { action, git, directory, files: false, access: None, cancel }
+        Call { action, git, directory, files: false, access: None, place: None, cancel }
     }
 
     /// Returns the call with what opens the repository.
@@ -232,7 +250,8 @@ impl<'a> Call<'a> {
         command.envs(self.access.and_then(|access| access.agent.as_ref()).map(|agent| ("SSH_AUTH_SOCK", agent)));
         let secret = self.authorization().and_then(|authorization| authorization.settings(&self.git.remote));
         let known = CONFIG.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
-        let settings: Vec<_> = known.chain(secret.into_iter().flatten()).collect();
+        let place = self.place.map(|place| (format!("url.{place}.insteadOf"), self.git.remote.clone()));
+        let settings: Vec<_> = known.chain(secret.into_iter().flatten()).chain(place).collect();
         // Not as arguments, which everybody on the machine can read.
         command.env("GIT_CONFIG_COUNT", settings.len().to_string());
         for (number, (name, value)) in settings.iter().enumerate() {

@@ -26,6 +26,9 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// Only its owner may read what came from a stranger, as in BuildKit.
 const MODE: u32 = 0o600;
 
+/// What is asked of a repository first (gitprotocol-http(5)).
+const SERVICE: &str = "/info/refs?service=git-upload-pack";
+
 const RECORD: &str = "record.json";
 
 /// What a server said about a URL.
@@ -139,6 +142,23 @@ impl Remotes {
         permit(path, MODE)?;
         let etag = text(response.headers(), ETAG).map(str::to_owned);
         Ok(Record { etag, last_modified, digest: hasher.finish() })
+    }
+
+    /// Returns where a repository is that its server has moved, if that is the same server.
+    pub(super) fn moved(
+        &self,
+        remote: &str,
+        authorization: &Authorization,
+        cancel: &Cancel,
+    ) -> Result<Option<String>, Error> {
+        let http = Http::of_url(&format!("{remote}{SERVICE}"));
+        let question = Question { method: Method::GET, etag: None, authorization: Some(authorization) };
+        let title = http.shown();
+        let answer =
+            net::block_on(cancel, self.ask(&http, &question)).map_err(|error| Error::network(&title, error))??;
+        let is_same = Url::parse(remote).is_ok_and(|remote| remote.origin() == answer.url().origin());
+        let place = answer.url().as_str().strip_suffix(SERVICE).filter(|_| is_same && answer.status().is_success());
+        Ok(place.map(str::to_owned))
     }
 
     /// Asks and follows redirects.

@@ -175,6 +175,30 @@ fn a_repository_that_moved_takes_credentials_to_nobody_else() {
 }
 
 #[test]
+fn a_repository_that_moved_on_its_server_is_found() {
+    if !require(Need::Git) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let first = Repository::new(&sandbox, "new.git").commit("a", "1");
+    let base = sandbox.path("repositories");
+    let server = FaultServer::start(move |asked| match asked.path.strip_prefix("/old.git/") {
+        _ if asked.header("authorization") != BASIC => Reply::status(401),
+        Some("info/refs?service=git-upload-pack") => {
+            Reply::status(301).header("Location", "/new.git/info/refs?service=git-upload-pack")
+        }
+        Some(_) => Reply::status(404),
+        None => git::backend(&base, asked),
+    });
+    let flag = secret(&sandbox, "GIT_AUTH_TOKEN", TOKEN);
+    for reference in ["main", &first] {
+        sandbox.write("Dockerfile", format!("FROM scratch\nADD http://{}/old.git#{reference} /got\n", server.host()));
+        assert_eq!(built(&sandbox, &[&flag]).file("/got/a"), "1");
+        fs::remove_dir_all(sandbox.path("root")).unwrap();
+    }
+}
+
+#[test]
 fn credentials_are_nowhere_in_what_is_kept_or_said() {
     if !require(Need::Git) {
         return;

@@ -97,7 +97,7 @@ pub fn http(sandbox: &Sandbox, allow: impl Fn(&Asked) -> bool + Send + Sync + 's
 }
 
 /// Answers by `git http-backend`, a CGI program.
-fn backend(base: &Path, asked: &Asked) -> Reply {
+pub fn backend(base: &Path, asked: &Asked) -> Reply {
     let (path, query) = asked.path.split_once('?').unwrap_or((&asked.path, ""));
     let mut child = Command::new("git")
         .arg("http-backend")
