@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use kiln::context::{Context, DigestCache, Ignore, StatKey};
+use kiln::context::{Context, DigestCache, Ignore, Scope, StatKey};
 use kiln::diagnostic::Source;
 use kiln::oci::Digest;
 
@@ -122,5 +122,50 @@ fn many_rules(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, digests, matcher, many_rules);
+/// Returns how many of the paths, which are sorted, are ignored; scopes are entered as a walk does.
+fn ignored(rules: &Ignore, paths: &[String]) -> usize {
+    let (root, mut above, mut count) = (rules.root(), Vec::<(&str, Scope)>::new(), 0);
+    for path in paths {
+        let is_above = |directory: &str| path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
+        while above.pop_if(|(directory, _)| !is_above(directory)).is_some() {}
+        let known = above.last().map_or(0, |(directory, _)| directory.len() + 1);
+        for (slash, _) in path[known..].match_indices('/') {
+            let directory = &path[..known + slash];
+            let scope = rules.enter(above.last().map_or(&root, |(_, scope)| scope), directory.as_bytes());
+            above.push((directory, scope));
+        }
+        let scope = above.last().map_or(&root, |(_, scope)| scope);
+        count += usize::from(rules.verdict_in(scope, path.as_bytes()).is_ignored());
+    }
+    count
+}
+
+/// As many rules as paths, all of one form, and paths that have much in common with them. Each is to take less than 2 s.
+fn rules_of_one_form(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("100,000 rules and paths");
+    group.sample_size(10).throughput(Throughput::Elements(PATHS as u64));
+    let prefix = "prefix/".repeat(5);
+    type Text<'a> = &'a dyn Fn(usize) -> String;
+    let cases: [(&str, Text<'_>, Text<'_>); 8] = [
+        ("*.extN", &|number| format!("*.ext{number}"), &|number| format!("dir{number}/file.ext{number}")),
+        ("dirN/*", &|number| format!("dir{number}/*"), &|number| format!("dir{number}/file.ext{number}")),
+        ("x and !x", &|number| ["x", "!x"][number % 2].to_owned(), &|number| format!("x/d{number}/f{number}")),
+        ("prefix/N", &|number| format!("{prefix}{number}"), &|number| format!("{prefix}{number}")),
+        ("prefix/*N", &|number| format!("{prefix}*{number}"), &|number| format!("{prefix}{number}")),
+        ("**/nameN", &|number| format!("**/name{number}"), &|number| format!("a{}/b/name{number}", number % 100)),
+        ("a*bN", &|number| format!("a*b{number}"), &|number| format!("a{number}b{number}")),
+        ("*N*", &|number| format!("*{number}*"), &|number| format!("dir{number}")),
+    ];
+    for (name, rule, path) in cases {
+        let text: String = (0..PATHS).map(|number| rule(number) + "\n").collect();
+        let source = Source::new(".dockerignore", text);
+        let mut paths: Vec<String> = (0..PATHS).map(path).collect();
+        paths.sort();
+        let run = || ignored(&Ignore::parse(black_box(&source)).unwrap(), &paths);
+        group.bench_function(name, |bencher| bencher.iter(run));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, digests, matcher, many_rules, rules_of_one_form);
 criterion_main!(benches);

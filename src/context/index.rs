@@ -15,20 +15,22 @@ pub(super) struct Index {
     everywhere: Vec<usize>,
 }
 
-/// How many bytes a pattern is filed under. The more there are, the fewer paths hold them.
-const GRAM_BYTES: [usize; 4] = [8, 4, 2, 1];
+/// How many bytes a pattern is filed under, and how many times as many paths hold so many as hold eight, by a guess: a
+/// pattern goes under few bytes where those others that have more in common with it are too many.
+const GRAMS: [(usize, usize); 4] = [(8, 1), (4, 4), (2, 32), (1, 256)];
 
 /// Patterns by the bytes they need, in ascending order of their numbers.
 #[derive(Debug, Clone)]
 struct Grams {
     bytes: usize,
+    commonness: usize,
     buckets: HashMap<u64, Vec<usize>, BuildHasherDefault<Mix>>,
 }
 
 impl Index {
     /// Files `patterns`, each with whether it is an exception. Its place among them is its number.
     pub(super) fn new(patterns: Vec<(PathPattern, bool)>) -> Index {
-        let grams = GRAM_BYTES.map(|bytes| Grams { bytes, buckets: HashMap::default() });
+        let grams = GRAMS.map(|(bytes, commonness)| Grams { bytes, commonness, buckets: HashMap::default() });
         let mut index = Index { grams: grams.into(), ..Index::default() };
         let mut run = HashSet::new();
         let mut exceptions = false;
@@ -51,9 +53,12 @@ impl Index {
             return self.exact.entry(path.clone()).or_default().push(number);
         }
         let literals = pattern.literals();
-        let longest = literals.iter().map(|literal| literal.len()).max().unwrap_or(0);
-        match self.grams.iter_mut().find(|grams| grams.bytes <= longest) {
-            Some(grams) => grams.file(number, &literals),
+        let rarest = self.grams.iter().enumerate().filter_map(|(place, grams)| {
+            let (gram, others) = grams.rarest(&literals)?;
+            Some(((others + 1) * grams.commonness, place, gram))
+        });
+        match rarest.min() {
+            Some((_, place, gram)) => self.grams[place].buckets.entry(gram).or_default().push(number),
             None => self.everywhere.push(number),
         }
     }
@@ -92,11 +97,11 @@ impl Index {
 }
 
 impl Grams {
-    /// Files a pattern under those of its bytes that the fewest others are filed under.
-    fn file(&mut self, number: usize, literals: &[&[u8]]) {
+    /// Returns those of a pattern's bytes that the fewest others are filed under, and how many these are; nothing where
+    /// its texts are too short.
+    fn rarest(&self, literals: &[&[u8]]) -> Option<(u64, usize)> {
         let grams = literals.iter().flat_map(|literal| literal.windows(self.bytes)).map(packed);
-        let rarest = grams.min_by_key(|gram| self.buckets.get(gram).map_or(0, Vec::len));
-        self.buckets.entry(rarest.expect("a literal is long enough")).or_default().push(number);
+        grams.map(|gram| (gram, self.buckets.get(&gram).map_or(0, Vec::len))).min_by_key(|&(_, others)| others)
     }
 
     fn buckets<'a>(&'a self, path: &'a [u8]) -> impl Iterator<Item = &'a [usize]> {

@@ -16,7 +16,7 @@ pub enum Severity {
 }
 
 /// One finding about a source text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Diagnostic {
     /// How grave it is.
     pub severity: Severity,

@@ -208,6 +208,17 @@ mod tests {
     }
 
     #[test]
+    fn one_body_is_not_kept_under_a_name_again_and_again() {
+        let text = |markers: usize| {
+            let bodies = "A\n".repeat(markers - 1) + &"x\n".repeat(1 << 19) + "A\n";
+            format!("FROM scratch\nCOPY {}/d/\n{bodies}", "<<A ".repeat(markers))
+        };
+        assert!(read(&Source::new("Dockerfile", text(10))).is_ok());
+        let found = read(&Source::new("Dockerfile", text(100))).unwrap_err();
+        assert_eq!(found[0].code, "heredocs-too-large");
+    }
+
+    #[test]
     fn a_trigger_is_one_instruction() {
         for (text, code) in [
             ("RUN a", None),

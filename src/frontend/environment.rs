@@ -1,11 +1,38 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::PlanOptions;
 use crate::oci::Platform;
 
 /// Variables with their values, in the order in which they were first set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Environment(Vec<(String, String)>);
+pub(super) struct Environment {
+    pairs: Vec<(String, String)>,
+    /// Where each name stands among the pairs. A file can set more variables than could be searched for each word.
+    places: HashMap<String, usize>,
+}
+
+/// Names in the order in which they were first given.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Names {
+    ordered: Vec<String>,
+    known: HashSet<String>,
+}
+
+impl Names {
+    pub(super) fn insert(&mut self, name: &str) {
+        if self.known.insert(name.to_owned()) {
+            self.ordered.push(name.to_owned());
+        }
+    }
+
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.known.contains(name)
+    }
+
+    pub(super) fn ordered(&self) -> &[String] {
+        &self.ordered
+    }
+}
 
 /// What BuildKit sets where an image says nothing (semantics reference, section 6.3).
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -22,19 +49,24 @@ impl Environment {
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.places.get(name).map(|&place| self.pairs[place].1.as_str())
     }
 
     /// Sets a variable, where it stands if it is there already.
     pub(super) fn set(&mut self, name: &str, value: &str) {
-        match self.0.iter_mut().find(|(known, _)| known == name) {
-            Some((_, old)) => value.clone_into(old),
-            None => self.0.push((name.to_owned(), value.to_owned())),
+        match self.places.get(name) {
+            Some(&place) => value.clone_into(&mut self.pairs[place].1),
+            None => {
+                self.places.insert(name.to_owned(), self.pairs.len());
+                self.pairs.push((name.to_owned(), value.to_owned()));
+            }
         }
     }
 
     pub(super) fn remove(&mut self, name: &str) {
-        self.0.retain(|(known, _)| known != name);
+        let Some(removed) = self.places.remove(name) else { return };
+        self.pairs.remove(removed);
+        self.places.values_mut().filter(|place| **place > removed).for_each(|place| *place -= 1);
     }
 
     /// Gives PATH its usual value where it has none.
@@ -47,12 +79,18 @@ impl Environment {
 
     /// Returns `KEY=value` items.
     pub(super) fn to_config(&self) -> Vec<String> {
-        self.0.iter().map(|(name, value)| format!("{name}={value}")).collect()
+        self.pairs.iter().map(|(name, value)| format!("{name}={value}")).collect()
     }
 
     pub(super) fn pairs(&self) -> &[(String, String)] {
-        &self.0
+        &self.pairs
     }
+}
+
+/// Returns about how much memory variables take: of small ones, most goes to what holds their texts.
+pub(super) fn bytes(pairs: &[(String, String)]) -> usize {
+    const HOLDING: usize = 100;
+    pairs.iter().map(|(name, value)| name.len() + value.len() + HOLDING).sum()
 }
 
 /// Returns the arguments that every build has (section 6.2), as given on the command line where they are.
@@ -64,7 +102,7 @@ pub(super) fn automatic(options: &PlanOptions, target: &Platform, target_stage: 
         }
     }
     arguments.set("TARGETSTAGE", target_stage);
-    for (name, value) in &mut arguments.0 {
+    for (name, value) in &mut arguments.pairs {
         if let Some(given) = options.build_args.get(name) {
             value.clone_from(given);
         }

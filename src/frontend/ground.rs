@@ -21,7 +21,11 @@ impl Ground {
         let stage = &planner.file.stages[index];
         match planner.base(index)? {
             Base::Scratch => Some(Ground::State(State::scratch(planner.platform(None)))),
-            Base::Stage(earlier) => Some(Ground::State(State::clone(&*planner.state(earlier)?))),
+            Base::Stage(earlier) => {
+                let below = planner.state(earlier)?;
+                planner.count(below.bytes(), stage.span);
+                Some(Ground::State(State::clone(&below)))
+            }
             Base::Files(source) => {
                 let state = State::of_files(planner, &source, stage);
                 Some(Ground::State(planner.report(state)?))

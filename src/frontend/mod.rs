@@ -8,6 +8,7 @@
 //! Planning reads no file and runs nothing; what it must know about images it asks a [`ResolveImage`].
 
 mod arguments;
+mod budget;
 mod copy;
 mod environment;
 mod epoch;

@@ -1,5 +1,6 @@
+use super::budget::MOST_SUGGESTIONS;
 use super::copy::{Copying, absolute};
-use super::environment::Environment;
+use super::environment;
 use super::expand::{Expander, Undefined};
 use super::ground::{Ground, suggest, triggers_of};
 use super::mounts::{self, Mounts, Site};
@@ -15,6 +16,15 @@ use crate::dockerfile::nearest;
 use crate::graph::{self, FileAction, Input, Merge, NodeId, Op, Owner};
 use crate::oci::{Empty, Healthcheck};
 use std::collections::BTreeSet;
+
+/// More names than a file has whose variables somebody wrote.
+const MOST_NAMES: usize = 1000;
+
+/// All ports of all protocols. One instruction can name them all in a few bytes, as often as it likes.
+const MOST_PORTS: usize = 3 << 16;
+
+/// Bytes of a path with its NUL (`linux/limits.h`). Without it, each of many relative ones would repeat all before.
+const PATH_MAX: usize = 4096;
 
 /// A stage as it grows, instruction by instruction.
 pub(super) struct Stage<'p, 'a> {
@@ -38,6 +48,9 @@ impl<'p, 'a> Stage<'p, 'a> {
     /// Plans a stage whose needs are planned; nothing where it cannot be, which is reported.
     pub(super) fn plan(planner: &'p mut Planner<'a>, index: usize) -> Option<State> {
         let stage = &planner.file.stages[index];
+        if planner.is_full() {
+            return None;
+        }
         let ground = Ground::find(planner, index)?;
         let triggers = planner.report(triggers_of(ground.triggers(), stage.base.span))?;
         let own: &[Step] = if planner.replacement(index).is_some() { &[] } else { &stage.steps };
@@ -65,6 +78,7 @@ impl<'p, 'a> Stage<'p, 'a> {
         };
         stage.fire(&triggers);
         stage.follow(own);
+        stage.state.config.config.env = stage.state.exported.to_config();
         Some(stage.state)
     }
 
@@ -89,6 +103,9 @@ impl<'p, 'a> Stage<'p, 'a> {
 
     fn follow(&mut self, steps: &[Step]) {
         for step in steps {
+            if self.planner.is_full() {
+                return;
+            }
             self.origin = (self.planner.source.clone(), step.span);
             self.instruct(step, "");
         }
@@ -119,12 +136,28 @@ impl<'p, 'a> Stage<'p, 'a> {
         if used.is_empty() {
             return;
         }
-        let names = self.state.environment.pairs().iter().map(|(name, _)| name).chain(&self.state.arguments);
-        let known: Vec<&str> = names.map(String::as_str).collect();
-        // What nobody knows may well set it; but a name so near to one of the file's is a slip.
-        used.retain(|used| !self.state.is_unknown || nearest(&used.value, known.iter().copied()).is_some());
-        let found: Vec<Diagnostic> = used.iter().filter_map(|used| lint::undefined_variable(used, &known)).collect();
+        let told = MOST_SUGGESTIONS.saturating_sub(self.planner.warnings.len());
+        let known = if told > 0 { self.known_names() } else { Vec::new() };
+        let found: Vec<Diagnostic> = used
+            .iter()
+            .enumerate()
+            .filter_map(|(number, used)| {
+                let known = if number < told { &known[..] } else { &[] };
+                // What nobody knows may well set it; but a name so near to one of the file's is a slip.
+                let is_likely = !self.state.is_unknown || nearest(&used.value, known.iter().copied()).is_some();
+                lint::undefined_variable(used, known).filter(|_| is_likely)
+            })
+            .collect();
         self.warn(found);
+    }
+
+    /// Returns the names that a variable without a value may have been meant to be; none where they are too many to look at.
+    fn known_names(&self) -> Vec<&str> {
+        let (pairs, arguments) = (self.state.environment.pairs(), self.state.arguments.ordered());
+        if pairs.len() + arguments.len() > MOST_NAMES {
+            return Vec::new();
+        }
+        pairs.iter().map(|(name, _)| name).chain(arguments).map(String::as_str).collect()
     }
 
     /// Warns of what can be said before an instruction is followed.
@@ -182,12 +215,15 @@ impl<'p, 'a> Stage<'p, 'a> {
 
     /// Adds an item without a layer to the history.
     fn note(&mut self, created_by: String) -> Result<(), Problems> {
+        self.planner.count(created_by.len(), self.origin.1);
         self.state.history.push(PlannedHistory { created_by, layer: None });
         Ok(())
     }
 
     /// Adds a node over the root, which becomes the new root, and its item to the history.
     fn grow(&mut self, op: Op, others: Vec<NodeId>, created_by: String) -> Result<(), Problems> {
+        let environment = if let Op::Run(run) = &op { environment::bytes(&run.env) } else { 0 };
+        self.planner.count(created_by.len() + environment, self.origin.1);
         let inputs = self.state.root.into_iter().chain(others).collect();
         let step = graph::Step {
             title: self.title.clone(),
@@ -226,9 +262,7 @@ impl<'p, 'a> Stage<'p, 'a> {
                 argument: Argument { name: name.clone(), value: value.clone(), span: declaration.name.span },
                 is_inherited: is_bare && value.is_some(),
             });
-            if !self.state.arguments.contains(name) {
-                self.state.arguments.push(name.clone());
-            }
+            self.state.arguments.insert(name);
             created_by += &format!(" {name}");
             if let Some(value) = value {
                 created_by += &format!("={value}");
@@ -254,12 +288,10 @@ impl<'p, 'a> Stage<'p, 'a> {
         for ((name, _), pair) in pairs.iter().zip(written) {
             self.warn(lint::secret_name("ENV", name, pair.key.span));
         }
-        let mut config = Environment::of_config(&self.state.config.config.env);
         for (name, value) in &pairs {
             self.state.environment.set(name, value);
-            config.set(name, value);
+            self.state.exported.set(name, value);
         }
-        self.state.config.config.env = config.to_config();
         self.note(format!("ENV {}", joined(&pairs)))
     }
 
@@ -304,7 +336,7 @@ impl<'p, 'a> Stage<'p, 'a> {
     /// Returns what the history calls a process: its arguments after those of the build.
     fn ran(&self, argv: &[String]) -> String {
         let mut words = vec!["RUN".to_owned()];
-        let arguments = &self.state.arguments;
+        let arguments = self.state.arguments.ordered();
         if !arguments.is_empty() {
             words.push(format!("|{}", arguments.len()));
             let value = |name: &String| self.state.environment.get(name).unwrap_or_default();
@@ -424,6 +456,13 @@ impl<'p, 'a> Stage<'p, 'a> {
         }
         self.state.has_directory = true;
         let path = absolute(&working_directory(&self.state.config.config), &path);
+        if path.len() >= PATH_MAX {
+            let message =
+                format!("the directory's path has {} bytes, and Linux takes fewer than {PATH_MAX}", path.len());
+            // So that it is said once, and not of all that begins there.
+            "/".clone_into(&mut self.state.config.config.working_dir);
+            return Err(Diagnostic::error("path-too-long", message, word.span).into());
+        }
         self.state.config.config.working_dir.clone_from(&path);
         let created_by = format!("WORKDIR {path}");
         if path == "/" {
@@ -471,14 +510,20 @@ impl<'p, 'a> Stage<'p, 'a> {
         words.sort_by(|a, b| a.value.cmp(&b.value));
         let expander = self.expander();
         let mut found = Vec::new();
+        let mut count = 0;
         let ports = all(words.into_iter().map(|word| {
             let specs = expander.words(word)?;
             found.extend(specs.iter().flat_map(|spec| lint::port(spec, word.span)));
-            let parse = |spec: &String| {
-                ports::parse(spec)
-                    .map_err(|error| Diagnostic::error("invalid-port", error.to_string(), word.span).into())
+            let mut parse = |spec: &String| {
+                let invalid = |message: String| Problems::from(Diagnostic::error("invalid-port", message, word.span));
+                if count > MOST_PORTS {
+                    return Err(invalid("more ports are exposed than there are".to_owned()));
+                }
+                let ports = ports::parse(spec).map_err(|error| invalid(error.to_string()))?;
+                count += ports.len();
+                Ok(ports)
             };
-            all(specs.iter().map(parse))
+            all(specs.iter().map(&mut parse))
         }))?;
         self.warn(found);
         let ports: Vec<String> = ports.into_iter().flatten().flatten().collect();

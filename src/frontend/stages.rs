@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
@@ -34,6 +34,8 @@ pub(super) struct Planner<'a> {
     pub(super) global: Environment,
     pub(super) graph: BuildGraph,
     stages: Vec<Slot>,
+    /// The stages of each name, in the order of the file.
+    names: BTreeMap<&'a str, Vec<usize>>,
     /// What was asked for already, with the answer.
     resolved: BTreeMap<(Reference, Platform), Result<Rc<ResolvedImage>, Unresolved>>,
     pub(super) problems: Vec<Diagnostic>,
@@ -42,6 +44,8 @@ pub(super) struct Planner<'a> {
     lenient: bool,
     /// The ARGs of the stages that are planned.
     pub(super) declared: Vec<Declared>,
+    /// Bytes of environments and histories in what is planned.
+    pub(super) bytes: usize,
 }
 
 /// What is known of a stage.
@@ -99,6 +103,9 @@ impl<'a> Planner<'a> {
         options: &'a PlanOptions,
         images: &'a dyn ResolveImage,
     ) -> Planner<'a> {
+        let mut names: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        let named = file.stages.iter().enumerate().filter_map(|(index, stage)| Some((index, name(stage)?)));
+        named.for_each(|(index, name)| names.entry(name).or_default().push(index));
         Planner {
             source,
             file,
@@ -109,11 +116,13 @@ impl<'a> Planner<'a> {
             global: Environment::default(),
             graph: BuildGraph::new(),
             stages: vec![Slot::default(); file.stages.len()],
+            names,
             resolved: BTreeMap::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
             lenient: false,
             declared: Vec::new(),
+            bytes: 0,
         }
     }
 
@@ -136,12 +145,9 @@ impl<'a> Planner<'a> {
             return Err(self.problems);
         }
         self.warn_of_unread_arguments();
-        let mut warnings: Vec<Diagnostic> = Vec::new();
-        for warning in self.warnings {
-            if !warnings.contains(&warning) {
-                warnings.push(warning);
-            }
-        }
+        let mut told = HashSet::new();
+        let mut warnings = self.warnings;
+        warnings.retain(|warning| told.insert(warning.clone()));
         let epoch = if let Epoch::At(time) = epoch { Some(time) } else { None };
         Ok(Plan { graph: self.graph, images, is_index: self.is_index, epoch, warnings })
     }
@@ -245,11 +251,12 @@ impl<'a> Planner<'a> {
         self.stages[index].state.clone().flatten()
     }
 
-    /// Returns the stages that one needs, itself included, in the order of the file.
+    /// Returns the stages that one needs and that are not planned, itself included, in the order of the file.
     fn needed(&mut self, target: usize) -> BTreeSet<usize> {
         let (mut needed, mut open) = (BTreeSet::new(), vec![target]);
         while let Some(stage) = open.pop() {
-            if !needed.insert(stage) {
+            // Whatever a stage needs that is planned is planned as well.
+            if self.stages[stage].state.is_some() || !needed.insert(stage) {
                 continue;
             }
             if let Some(Base::Stage(base)) = self.base(stage) {
@@ -366,7 +373,8 @@ impl<'a> Planner<'a> {
             return Err(problem.with_help(help).into());
         }
         // The names are lower-case, and compared with what is written (section 7.2).
-        if let Some(earlier) = self.file.stages[..index].iter().rposition(|stage| name(stage) == Some(&base)) {
+        let same = self.names.get(base.as_str()).map_or(&[][..], Vec::as_slice);
+        if let Some(&earlier) = same[..same.partition_point(|&stage| stage < index)].last() {
             return Ok(Base::Stage(earlier));
         }
         if base == "scratch" {
@@ -375,8 +383,7 @@ impl<'a> Planner<'a> {
         let reference = base.parse::<Reference>().map_err(|error| {
             let message = format!("failed to parse stage name \"{base}\": {error}");
             let problem = Diagnostic::error("invalid-base", message, stage.base.span);
-            let names: Vec<&str> = self.file.stages[..index].iter().filter_map(name).collect();
-            match nearest(&base, names) {
+            match self.nearest_stage(index, &base) {
                 Some(near) => problem.with_help(format!("did you mean `{near}`?")),
                 None => problem,
             }
@@ -448,7 +455,7 @@ impl<'a> Planner<'a> {
                 let problem = Diagnostic::error("unknown-stage", format!("invalid stage index {number}"), from.span);
                 return Err(problem.with_help("stages are counted from 0").into());
             }
-            None => stages.iter().rposition(|stage| name(stage) == Some(&lowered)),
+            None => self.names.get(lowered.as_str()).and_then(|same| same.last()).copied(),
         };
         if let (None, Some(context)) = (found, self.options.contexts.find_name(text, self.platform(None))) {
             return Ok(match context {
@@ -484,11 +491,6 @@ impl<'a> Planner<'a> {
                 Diagnostic::error("unknown-stage", message, from.span).into()
             }),
         }
-    }
-
-    /// Returns the nearest name of another stage, for when an image of that name is not found either.
-    pub(super) fn nearest_stage(&self, current: usize, text: &str) -> Option<&'a str> {
-        nearest(text, self.file.stages[..current].iter().filter_map(name))
     }
 
     pub(super) fn add(&mut self, op: Op, inputs: Vec<NodeId>, title: String, origin: Option<(Source, Span)>) -> NodeId {

@@ -1,4 +1,4 @@
-use super::environment::Environment;
+use super::environment::{self, Environment, Names};
 use super::stages::{Planner, name};
 use super::{PlannedHistory, Problems};
 use crate::dockerfile::instruction;
@@ -10,13 +10,16 @@ use crate::oci::{ImageConfig, Platform};
 pub(super) struct State {
     /// Its tree; none is an empty one.
     pub(super) root: Option<NodeId>,
+    /// Its variables are those of `exported` once the stage is planned.
     pub(super) config: ImageConfig,
+    /// What ENV has set, here and below.
+    pub(super) exported: Environment,
     pub(super) history: Vec<PlannedHistory>,
     /// What words and processes see: ARG and ENV together.
     pub(super) environment: Environment,
     pub(super) platform: Platform,
     /// Names that ARG declared, also in the stages below, in order.
-    pub(super) arguments: Vec<String>,
+    pub(super) arguments: Names,
     /// Whether a WORKDIR of this file has been followed.
     pub(super) has_directory: bool,
     /// Whether nothing is known of the image below.
@@ -27,6 +30,12 @@ impl State {
     /// Returns what words and processes see.
     pub(super) fn environment(&self) -> &Environment {
         &self.environment
+    }
+
+    /// Returns how many bytes of environment and history there are.
+    pub(super) fn bytes(&self) -> usize {
+        let history: usize = self.history.iter().map(|item| item.created_by.len()).sum();
+        environment::bytes(self.environment.pairs()) + history
     }
 
     pub(super) fn scratch(platform: &Platform) -> State {
@@ -67,10 +76,11 @@ impl State {
         State {
             root,
             config,
+            exported: environment.clone(),
             history: Vec::new(),
             environment,
             platform,
-            arguments: Vec::new(),
+            arguments: Names::default(),
             has_directory: false,
             is_unknown: false,
         }

@@ -564,3 +564,16 @@ fn section_3_5_a_name_may_expand_to_nothing() {
     let plan = planned("FROM scratch\nENV $none=x\n");
     assert!(plan.images[0].config.config.env.contains(&"=x".to_owned()));
 }
+
+#[test]
+fn what_would_take_all_memory_is_refused() {
+    refused(&format!("FROM scratch\n{}", "WORKDIR abcdefghi\n".repeat(500)), &["path-too-long", "Dockerfile:411:9"]);
+    refused(&format!("FROM scratch\nEXPOSE {}", "1-65535 ".repeat(5)), &["more ports are exposed than there are"]);
+    // Every RUN has a copy of what is set above it.
+    let value = "x".repeat(2000);
+    let square: String = (0..600).map(|number| format!("ENV A{number}={value}\nRUN a\n")).collect();
+    refused(&format!("FROM scratch\n{square}"), &["build-too-large", "more than 256 MiB", "up to here"]);
+    let stages: String =
+        (1..600).map(|number| format!("FROM s{} AS s{number}\nENV A{number}={value}\n", number - 1)).collect();
+    refused(&format!("FROM scratch AS s0\n{stages}"), &["build-too-large", "more than 256 MiB"]);
+}

@@ -120,6 +120,14 @@ pub(super) enum Token {
 const FREE_STARS: usize = 2;
 
 fn tokens_match(tokens: &[Token], path: &[u8]) -> bool {
+    // Most patterns and paths differ at one of their ends, which costs nothing to see.
+    let differs = |end: Option<&Token>, has: fn(&[u8], &[u8]) -> bool| match end {
+        Some(Token::Literal(literal)) => !has(path, literal),
+        _ => false,
+    };
+    if differs(tokens.first(), <[u8]>::starts_with) || differs(tokens.last(), <[u8]>::ends_with) {
+        return false;
+    }
     let stars = tokens.iter().filter(|token| matches!(token, Token::Star | Token::Directories)).count();
     let mut tried = if stars > FREE_STARS { vec![false; tokens.len() * (path.len() + 1)] } else { Vec::new() };
     let mut open = Vec::new();

@@ -1,7 +1,9 @@
+use std::collections::HashMap;
+
 use super::flags::{Flags, spanned};
 use super::run::without_tabs;
 use super::{Problems, words};
-use crate::diagnostic::{Diagnostic, Spanned};
+use crate::diagnostic::{Diagnostic, Span, Spanned};
 use crate::dockerfile::ast::{Heredoc, Instruction};
 use crate::dockerfile::instruction::{Add, Copy, CopyFlags, InlineFile, Word};
 
@@ -57,6 +59,9 @@ fn no_variable(from: &Spanned<String>, problems: &mut Problems) {
     );
 }
 
+/// More than a Dockerfile has bytes: only one body under one name, over and over, comes to more.
+const MOST_INLINE_BYTES: usize = 64 << 20;
+
 struct Paths {
     sources: Vec<Word>,
     inline: Vec<InlineFile>,
@@ -68,7 +73,8 @@ fn paths(instruction: &Instruction, problems: &mut Problems) -> Option<Paths> {
     let mut sources = words(&instruction.arguments)?;
     let destination = sources.pop()?;
     let heredocs = &instruction.heredocs;
-    let opened = |word: &Word| heredocs.iter().find(|heredoc| heredoc.marker == word.span);
+    let markers: HashMap<Span, &Heredoc> = heredocs.iter().map(|heredoc| (heredoc.marker, heredoc)).collect();
+    let opened = |word: &Word| markers.get(&word.span).copied();
     if opened(&destination).is_some() {
         let name = instruction.keyword?.as_str();
         let message = format!("{name} cannot accept a heredoc as a destination");
@@ -86,14 +92,21 @@ fn paths(instruction: &Instruction, problems: &mut Problems) -> Option<Paths> {
                 .with_help("the file is named after the delimiter; its directory is the destination"),
         );
     }
-    let inline = sources.iter().filter_map(opened).map(|heredoc| file(heredoc, heredocs)).collect();
+    // Later ones replace earlier ones of their name.
+    let last: HashMap<&str, &Heredoc> = heredocs.iter().map(|heredoc| (heredoc.name.as_str(), heredoc)).collect();
+    let files = || sources.iter().filter_map(opened).map(|heredoc| (heredoc, last[heredoc.name.as_str()]));
+    if files().map(|(_, last)| last.body.value.len()).sum::<usize>() > MOST_INLINE_BYTES {
+        let message = format!("the files of one instruction take more than {} MiB", MOST_INLINE_BYTES >> 20);
+        problems.push(Diagnostic::error("heredocs-too-large", message, destination.span));
+        return None;
+    }
+    let inline = files().map(|(heredoc, last)| file(heredoc, last)).collect();
     sources.retain(|word| opened(word).is_none());
     Some(Paths { sources, inline, destination })
 }
 
-/// Returns the file that a heredoc is. Of several with one name all get the last body, as other builders do it.
-fn file(heredoc: &Heredoc, all: &[Heredoc]) -> InlineFile {
-    let last = all.iter().rfind(|other| other.name == heredoc.name).unwrap_or(heredoc);
+/// Returns the file that a heredoc is. Of several with one name all get the body of the last, as other builders do it.
+fn file(heredoc: &Heredoc, last: &Heredoc) -> InlineFile {
     let body = if heredoc.chomp { without_tabs(&last.body.value) } else { last.body.value.clone() };
     InlineFile { name: heredoc.name.clone(), body: Spanned::new(body, last.body.span), expand: heredoc.expand }
 }

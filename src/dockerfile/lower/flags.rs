@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{Problems, seen_before};
 use crate::diagnostic::{Diagnostic, Spanned};
 use crate::dockerfile::ast::{Arguments, Flag, Instruction, Keyword, Text};
+use crate::dockerfile::parse::MOST_FINDINGS;
 use crate::dockerfile::suggest::{did_you_mean, nearest};
 
 /// What a flag takes.
@@ -63,14 +64,18 @@ impl<'a> Flags<'a> {
             return Flags { given: Vec::new() };
         }
         let mut seen = BTreeSet::new();
-        let sound = instruction.flags.iter().filter(|flag| match problem(flag, keyword, &mut seen) {
-            Some(found) => {
-                problems.push(found);
-                false
+        let mut given = Vec::new();
+        for flag in &instruction.flags {
+            // Each finding looks for what may have been meant, and nobody reads more of them.
+            if problems.len() >= MOST_FINDINGS {
+                break;
             }
-            None => true,
-        });
-        Flags { given: sound.collect() }
+            match problem(flag, keyword, &mut seen) {
+                Some(found) => problems.push(found),
+                None => given.push(flag),
+            }
+        }
+        Flags { given }
     }
 
     /// Returns the value of a flag that takes one.

@@ -119,6 +119,10 @@ impl Lowering {
     }
 
     fn take(&mut self, instruction: &ast::Instruction) {
+        // What is found later stands later, and nobody will hear of it.
+        if self.problems.len() >= MOST_FINDINGS {
+            return;
+        }
         match instruction.keyword {
             Some(Keyword::From) => {
                 let stage = stage::lower(instruction, &mut self.problems);
