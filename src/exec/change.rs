@@ -9,7 +9,7 @@ use super::{Error, Executor, Layer, Output, Stack, Tree};
 use crate::cache::Recipe;
 use crate::graph::{self, CopySource, FileAction, Input, Op};
 use crate::layer::{Mtime, Node, View, Writer};
-use crate::solve::{Lookup, Work};
+use crate::solve::{Event, Lookup, Work};
 use crate::store::Hashing;
 
 /// A change that is ready to be written.
@@ -67,6 +67,7 @@ impl Executor {
         let writer = file::write(&change.selection, &sources(work, &trees), base_files, &options, writer)?;
         let (ingest, finished) = writer.finish()?;
         ingest.commit(Some((finished.diff_id.digest(), finished.size_bytes)))?;
+        work.observer.observe(Event::Kept { step: work.id, layer_bytes: finished.size_bytes });
         let diff_id = self.library.add(finished)?;
         self.cache.insert(&change.recipe, Some(diff_id), &self.setting.build, created)?;
         Ok(Output::Tree(Tree { stack: base.with(Layer::stored(diff_id)), created: Some(created) }))

@@ -17,7 +17,7 @@ use crate::layer::{self, TreeKind, Writer};
 use crate::oci::{DiffId, Platform};
 use crate::runtime::{self, ContainerSpec, DEFAULT_HOSTNAME, Exit, Limit, Network, Security, emulation};
 use crate::snapshot::{Active, View};
-use crate::solve::{Event, Lookup, Observe, Stream, Work};
+use crate::solve::{Event, Lookup, Observe, StepId, Stream, Work};
 use crate::store::{self, BuildId, Hashing};
 use crate::sys::Cancel;
 
@@ -75,6 +75,7 @@ impl Executor {
         let (layer, keeper) = Layer::pending(tree);
         let finish = Finish {
             library: self.library.clone(),
+            step: work.id,
             observer: work.observer.clone(),
             cache: self.cache.clone(),
             build: self.setting.build.clone(),
@@ -97,9 +98,11 @@ impl Executor {
         if let Err(source) = voice.log.finish() {
             tracing::warn!(path = %path.display(), %source, "the log of a step is incomplete");
         }
-        match ended.map_err(|error| in_words(error, run))? {
-            Exit { status, .. } if status.success() => Ok(()),
-            Exit { status, .. } => Err(Error::Process { status, tail: voice.tail.lines(), log: path }),
+        let Exit { status, cpu, max_rss_bytes } = ended.map_err(|error| in_words(error, run))?;
+        work.observer.observe(Event::Used { step: work.id, cpu, peak_memory_bytes: max_rss_bytes });
+        match status.success() {
+            true => Ok(()),
+            false => Err(Error::Process { status, tail: voice.tail.lines(), log: path }),
         }
     }
 
@@ -118,6 +121,7 @@ impl Executor {
 /// What is left to do once a process has ended.
 struct Finish {
     library: Arc<Library>,
+    step: StepId,
     observer: Arc<dyn Observe>,
     cache: Cache,
     build: BuildId,
@@ -147,6 +151,7 @@ impl Finish {
         }
         let (ingest, finished) = writer.finish()?;
         ingest.into_inner().commit(Some((finished.diff_id.digest(), finished.size_bytes)))?;
+        self.observer.observe(Event::Kept { step: self.step, layer_bytes: finished.size_bytes });
         let diff_id = self.library.add(finished)?;
         if matches!(active.view(), View::Overlay { .. }) {
             active.bind(diff_id)?;

@@ -100,7 +100,12 @@ impl Remotes {
         let key = key("objects", &[git.remote.as_bytes()]);
         let directory = match self.store.remote(key)? {
             Some(directory) => directory,
-            None => self.store.keep_remote(self.store.new_remote()?, key)?,
+            None => {
+                let new = self.store.new_remote()?;
+                // An empty directory would give way to that of a build that has the same idea, and then be gone below this one.
+                lock(&new.path().join("lock"), cancel)?;
+                self.store.keep_remote(new, key)?
+            }
         };
         let _lock = lock(&directory.join("lock"), cancel)?;
         let bare = directory.join("objects.git");

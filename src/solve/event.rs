@@ -69,6 +69,23 @@ pub enum Event {
         /// Whether it is finished.
         finished: bool,
     },
+    /// A step's process ended, well or not.
+    Used {
+        /// Which.
+        step: StepId,
+        /// User and system time of all its processes, in milliseconds in the serialised form.
+        #[serde(rename = "cpu_ms", serialize_with = "milliseconds")]
+        cpu: Duration,
+        /// Largest resident set of one of them.
+        peak_memory_bytes: u64,
+    },
+    /// What a step changed is kept as a layer; perhaps after the step has ended.
+    Kept {
+        /// Which.
+        step: StepId,
+        /// Size of the layer, uncompressed.
+        layer_bytes: u64,
+    },
     /// A step ended.
     Finished {
         /// Which.
@@ -135,6 +152,6 @@ impl<F: Fn(Event) + Send + Sync> Observe for F {
     }
 }
 
-fn milliseconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn milliseconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }

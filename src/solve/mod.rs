@@ -4,11 +4,13 @@
 //! its inputs have results, lower nodes first, so that one worker goes through a graph in its written order.
 
 mod event;
+mod path;
 mod scheduler;
 
 use std::sync::Arc;
 
 pub use event::{Event, Observe, Outcome, PlannedStep, StepId, Stream};
+pub use path::{CriticalPath, Link, Timeline};
 pub use scheduler::{Failure, Settings, Solved, solve};
 
 use crate::graph::{Node, NodeId};

@@ -32,8 +32,25 @@ fn json_is_one_known_event_a_line() {
     let Some(sandbox) = sandbox() else { return };
     let built = sandbox.kiln(&["build", "--progress=json", "context"]);
     let events: Vec<Value> = built.stderr.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
-    let kinds = ["planned", "started", "output", "transfer", "finished", "warning", "phase", "built"];
+    let kinds = [
+        "planned",
+        "started",
+        "output",
+        "transfer",
+        "used",
+        "kept",
+        "finished",
+        "warning",
+        "phase",
+        "critical_path",
+        "built",
+    ];
     assert!(events.iter().all(|event| kinds.contains(&event["type"].as_str().unwrap())), "{events:?}");
+    let path = events.iter().find(|event| event["type"] == "critical_path").unwrap();
+    let run = path["links"].as_array().unwrap().iter().find(|link| link["cpu_ms"].as_u64() > Some(0)).unwrap();
+    assert!(run["title"].as_str().unwrap().contains("RUN"), "{run}");
+    assert!(run["peak_memory_bytes"].as_u64() > Some(0) && run["layer_bytes"].as_u64() >= Some(1024), "{run}");
+    assert_eq!((&path["executed_steps"], &path["cached_steps"]), (&3.into(), &1.into()));
     let output = events.iter().filter(|event| event["type"] == "output" && event["stream"] == "stderr");
     assert_eq!(output.map(|event| event["text"].as_str().unwrap()).collect::<String>(), "to stderr\n");
     assert_eq!(events.last().unwrap()["type"], "built");
@@ -80,5 +97,5 @@ fn the_readme_has_the_schema_of_the_code() {
             .collect()
     };
     let (readme, code) = (rows(&text("README.md")), rows(&text("src/cli/progress/json.rs")));
-    assert_eq!((readme.len(), &readme), (11, &code));
+    assert_eq!((readme.len(), &readme), (14, &code));
 }

@@ -1,7 +1,7 @@
 //! `--progress=json`: one JSON object a line, on stderr.
 //!
 //! Every object has `type` and `at_ms`, the milliseconds since the command began. The types are those of
-//! [`Event`], and two that end a build:
+//! [`Event`], and three that end a build:
 //!
 //! | `type` | other members |
 //! |---|---|
@@ -13,6 +13,9 @@
 //! | `warning` | `message` |
 //! | `lint` | `rule`, `message`, `url` (or null), `file`, `line`, `excerpt` |
 //! | `phase` | `what`, `result` (null at its beginning) |
+//! | `used` | `step`, `cpu_ms`, `peak_memory_bytes` |
+//! | `kept` | `step`, `layer_bytes` (uncompressed) |
+//! | `critical_path` | `path_ms`, `executed_steps`, `cached_steps`, `links`: array of `{number (null for a phase), title, duration_ms, cpu_ms, peak_memory_bytes, layer_bytes}` |
 //! | `built` | `image_id`, `manifest`, `tags`, `cached_steps`, `executed_steps` |
 //! | `error` | `message`, `caused_by` (array), `text` (as it is printed elsewhere) |
 //!
@@ -28,7 +31,7 @@ use super::View;
 use crate::cli::{Error, report};
 use crate::diagnostic::Style;
 use crate::engine::BuildResult;
-use crate::solve::Event;
+use crate::solve::{CriticalPath, Event};
 
 /// Writes events as they are.
 pub(super) struct Json<W> {
@@ -68,6 +71,14 @@ pub(super) fn built(result: &BuildResult, at: Duration) -> String {
         "at_ms": milliseconds(at),
     })
     .to_string()
+}
+
+/// Returns the event that says where the time went.
+pub(super) fn critical_path(path: &CriticalPath, at: Duration) -> String {
+    let mut line = serde_json::to_value(path).expect("it has string keys");
+    line["type"] = json!("critical_path");
+    line["at_ms"] = json!(milliseconds(at));
+    format!("{line}\n")
 }
 
 /// Returns the event after an operation that failed.

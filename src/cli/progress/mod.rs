@@ -1,6 +1,7 @@
 //! What people and programs see of an operation while it goes on: views of one stream of [`Event`]s, on stderr.
 
 mod json;
+mod path;
 mod plain;
 mod steps;
 mod text;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::Error;
 use super::session::{self, Session};
 use crate::engine::{self, BuildResult};
-use crate::solve::{Event, Observe};
+use crate::solve::{CriticalPath, Event, Observe, Timeline};
 
 pub(super) use text::without_controls;
 
@@ -79,21 +80,36 @@ impl Display {
         &self,
         operation: impl FnOnce(Arc<dyn Observe>) -> Result<T, engine::Error>,
     ) -> Result<T, Error> {
-        let screen = Arc::new(Screen { view: Mutex::new(self.view()), started: self.started });
+        let shown = Shown { view: self.view(), timeline: Timeline::default() };
+        let screen = Arc::new(Screen { shown: Mutex::new(shown), started: self.started });
         let result = std::thread::scope(|scope| {
             let (stop, stopped) = channel::<()>();
             let ticking = screen.clone();
             scope.spawn(move || {
                 while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-                    ticking.view().tick(ticking.started.elapsed());
+                    ticking.shown().view.tick(ticking.started.elapsed());
                 }
             });
             // Dropped even when the operation panics, or the scope would wait for the ticks for ever.
             let _stop: Sender<()> = stop;
             operation(screen.clone())
         });
-        screen.view().end(self.started.elapsed());
+        let mut shown = screen.shown();
+        shown.view.end(self.started.elapsed());
+        if let (Ok(_), Some(path)) = (&result, shown.timeline.critical_path()) {
+            self.path(&path);
+        }
         result.map_err(|error| self.failed(error.into()))
+    }
+
+    /// Says where the time went.
+    fn path(&self, path: &CriticalPath) {
+        let text = match self.mode {
+            Mode::Json => json::critical_path(path, self.started.elapsed()),
+            Mode::Quiet | Mode::None => return,
+            Mode::Auto | Mode::Plain | Mode::Tty => path::text(path, self.started.elapsed()),
+        };
+        let _ = io::stderr().write_all(text.as_bytes());
     }
 
     /// Says in one line what a build has made.
@@ -159,20 +175,27 @@ impl View for Silent {
 }
 
 struct Screen {
-    view: Mutex<Box<dyn View>>,
+    shown: Mutex<Shown>,
     started: Instant,
 }
 
+struct Shown {
+    view: Box<dyn View>,
+    timeline: Timeline,
+}
+
 impl Screen {
-    fn view(&self) -> MutexGuard<'_, Box<dyn View>> {
+    fn shown(&self) -> MutexGuard<'_, Shown> {
         // A view that panicked half-way shows a torn line, and no more harm than that.
-        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Observe for Screen {
     fn observe(&self, event: Event) {
-        let mut view = self.view();
-        view.event(&event, self.started.elapsed());
+        let mut shown = self.shown();
+        let at = self.started.elapsed();
+        shown.timeline.event(&event, at);
+        shown.view.event(&event, at);
     }
 }

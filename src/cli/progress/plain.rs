@@ -229,7 +229,7 @@ impl<W: Write + Send> View for Plain<W> {
                     }
                 }
             }
-            Event::Transfer { .. } => {}
+            Event::Transfer { .. } | Event::Used { .. } | Event::Kept { .. } => {}
             Event::Warning { message } => self.print(&format!("warning: {message}\n")),
             Event::Lint { rule, message, line, excerpt, .. } => {
                 self.print(&format!("warning: {}\n", text::lint(rule, message, *line, excerpt)));

@@ -178,6 +178,7 @@ impl View for Tree {
                 self.transfers.insert((*step, what.clone()), (*done_bytes, *total_bytes));
             }
             Event::Finished { step, outcome, duration } => self.finished(*step, outcome, *duration),
+            Event::Used { .. } | Event::Kept { .. } => return,
             Event::Warning { message } => {
                 let message = text::without_controls(message);
                 self.leave(&self.paint.with("33", &format!("! {message}")));

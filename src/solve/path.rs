@@ -1,0 +1,205 @@
+//! Where the time of a build went: the chain of steps that made it as long as it was.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::event::milliseconds;
+use super::{Event, Outcome, StepId};
+
+/// Remembers, from a build's events, what its critical path is made of.
+#[derive(Debug, Default)]
+pub struct Timeline {
+    steps: BTreeMap<StepId, Step>,
+    /// In the order of their beginnings.
+    phases: Vec<Phase>,
+    cached: usize,
+}
+
+#[derive(Debug)]
+struct Step {
+    number: usize,
+    inputs: Vec<StepId>,
+    link: Link,
+    started: Option<Duration>,
+    ended: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Phase {
+    what: String,
+    started: Duration,
+    time: Option<Duration>,
+}
+
+/// What kept a build from ending sooner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CriticalPath {
+    /// In the order of time: steps each of which waited for the one before it, then the phases after all steps.
+    pub links: Vec<Link>,
+    /// Time of all links together, in milliseconds in the serialised form.
+    #[serde(rename = "path_ms", serialize_with = "milliseconds")]
+    pub time: Duration,
+    /// How many steps of the build, on this path or not, were executed.
+    pub executed_steps: usize,
+    /// How many were known.
+    pub cached_steps: usize,
+}
+
+/// One step, or one phase.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Link {
+    /// The step's place in the plan, from 1; a phase has none.
+    pub number: Option<usize>,
+    /// What people read.
+    pub title: String,
+    /// From its start to its end, in milliseconds in the serialised form.
+    #[serde(rename = "duration_ms", serialize_with = "milliseconds")]
+    pub duration: Duration,
+    /// User and system time of its processes, in milliseconds in the serialised form; 0 where it had none.
+    #[serde(rename = "cpu_ms", serialize_with = "milliseconds")]
+    pub cpu: Duration,
+    /// Largest resident set of a process of it; 0 where it had none.
+    pub peak_memory_bytes: u64,
+    /// Size of the layer it made, uncompressed.
+    pub layer_bytes: u64,
+}
+
+/// Links that nobody would notice the absence of.
+const NOTHING: Duration = Duration::from_millis(1);
+
+impl Timeline {
+    /// Takes an event that happened `at` that time since the build began.
+    pub fn event(&mut self, event: &Event, at: Duration) {
+        match event {
+            Event::Planned { steps } => {
+                for step in steps {
+                    let number = self.steps.len() + 1;
+                    let link = Link { number: Some(number), title: step.title.clone(), ..Link::default() };
+                    let inputs = step.inputs.clone();
+                    self.steps.insert(step.step, Step { number, inputs, link, started: None, ended: None });
+                }
+            }
+            Event::Started { step } => self.step(*step, |step| step.started = Some(at)),
+            Event::Used { step, cpu, peak_memory_bytes } => self.step(*step, |step| {
+                (step.link.cpu, step.link.peak_memory_bytes) = (*cpu, *peak_memory_bytes);
+            }),
+            Event::Kept { step, layer_bytes } => self.step(*step, |step| step.link.layer_bytes = *layer_bytes),
+            Event::Finished { step, outcome, duration } => {
+                self.cached += usize::from(*outcome == Outcome::Cached);
+                self.step(*step, |step| (step.link.duration, step.ended) = (*duration, Some(at)));
+            }
+            Event::Phase { what, result: None } => {
+                self.phases.push(Phase { what: what.clone(), started: at, time: None });
+            }
+            Event::Phase { what, result: Some(_) } => {
+                let open = self.phases.iter_mut().rev().find(|phase| phase.time.is_none() && phase.what == *what);
+                if let Some(phase) = open {
+                    phase.time = Some(at.saturating_sub(phase.started));
+                }
+            }
+            Event::Output { .. } | Event::Transfer { .. } | Event::Warning { .. } | Event::Lint { .. } => {}
+        }
+    }
+
+    fn step(&mut self, id: StepId, change: impl FnOnce(&mut Step)) {
+        if let Some(step) = self.steps.get_mut(&id) {
+            change(step);
+        }
+    }
+
+    /// Returns the path; nothing where no step has been executed.
+    pub fn critical_path(&self) -> Option<CriticalPath> {
+        let executed = self.steps.values().filter(|step| step.started.is_some() && step.ended.is_some());
+        let last = executed.clone().max_by_key(|step| (step.ended, step.number))?;
+        let mut links = Vec::new();
+        let mut at = Some(last);
+        while let Some(step) = at {
+            if step.started.is_some() && step.link.duration >= NOTHING {
+                links.push(step.link.clone());
+            }
+            // The one that ended last is the one that was waited for.
+            let inputs = step.inputs.iter().filter_map(|input| self.steps.get(input));
+            at = inputs.max_by_key(|input| (input.ended, input.number));
+        }
+        links.reverse();
+        let behind = |phase: &&Phase| last.ended.is_some_and(|ended| phase.started >= ended);
+        links.extend(self.phases.iter().filter(behind).filter_map(|phase| {
+            let duration = phase.time.filter(|time| *time >= NOTHING)?;
+            Some(Link { title: phase.what.clone(), duration, ..Link::default() })
+        }));
+        let time = links.iter().map(|link| link.duration).sum();
+        Some(CriticalPath { links, time, executed_steps: executed.count(), cached_steps: self.cached })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::NodeId;
+    use crate::solve::PlannedStep;
+
+    fn timeline(events: &[(u64, Event)]) -> Timeline {
+        let mut timeline = Timeline::default();
+        for (at, event) in events {
+            timeline.event(event, Duration::from_millis(*at));
+        }
+        timeline
+    }
+
+    fn planned(steps: &[(u32, &[u32])]) -> Event {
+        let step = |&(id, inputs): &(u32, &[u32])| PlannedStep {
+            step: NodeId(id),
+            title: format!("s{id}"),
+            inputs: inputs.iter().copied().map(NodeId).collect(),
+        };
+        Event::Planned { steps: steps.iter().map(step).collect() }
+    }
+
+    fn started(step: u32) -> Event {
+        Event::Started { step: NodeId(step) }
+    }
+
+    fn finished(step: u32, outcome: Outcome, milliseconds: u64) -> Event {
+        Event::Finished { step: NodeId(step), outcome, duration: Duration::from_millis(milliseconds) }
+    }
+
+    fn phase(what: &str, result: Option<&str>) -> Event {
+        Event::Phase { what: what.to_owned(), result: result.map(str::to_owned) }
+    }
+
+    #[test]
+    fn the_path_goes_back_through_what_was_waited_for() {
+        let timeline = timeline(&[
+            (0, phase("resolve", None)),
+            (5, phase("resolve", Some("x"))),
+            (5, planned(&[(0, &[]), (1, &[0]), (2, &[0]), (3, &[1, 2])])),
+            (6, finished(0, Outcome::Cached, 0)),
+            (6, started(1)),
+            (6, started(2)),
+            (50, Event::Used { step: NodeId(2), cpu: Duration::from_millis(40), peak_memory_bytes: 7 }),
+            (20, finished(1, Outcome::Done, 14)),
+            (50, finished(2, Outcome::Done, 44)),
+            (50, started(3)),
+            (60, finished(3, Outcome::Done, 10)),
+            (60, Event::Kept { step: NodeId(2), layer_bytes: 9 }),
+            (60, phase("writing image", None)),
+            (90, phase("writing image", Some("id"))),
+        ]);
+        let path = timeline.critical_path().unwrap();
+        let links: Vec<_> = path.links.iter().map(|link| (link.title.as_str(), link.duration.as_millis())).collect();
+        assert_eq!(links, [("s2", 44), ("s3", 10), ("writing image", 30)]);
+        assert_eq!(
+            (path.links[0].cpu.as_millis(), path.links[0].peak_memory_bytes, path.links[0].layer_bytes),
+            (40, 7, 9)
+        );
+        assert_eq!((path.time.as_millis(), path.executed_steps, path.cached_steps), (84, 3, 1));
+    }
+
+    #[test]
+    fn what_was_known_has_no_path() {
+        let timeline = timeline(&[(0, planned(&[(0, &[])])), (1, finished(0, Outcome::Cached, 0))]);
+        assert_eq!(timeline.critical_path(), None);
+    }
+}
