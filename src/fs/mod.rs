@@ -7,11 +7,13 @@
 mod error;
 mod remove;
 mod root;
+mod sparse;
 mod write;
 mod xattr;
 
 pub use error::{At, Error};
 pub use remove::{remove_at, remove_tree};
 pub use root::{Root, os_path};
+pub use sparse::SparseWriter;
 pub use write::write_atomic;
 pub use xattr::{Xattrs, get_xattr, set_xattr, xattrs};

@@ -5,12 +5,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chmodat, chownat, ftruncate, linkat, makedev,
-    mkdirat, mknodat, openat, statat, symlinkat, utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, chmodat, chownat, linkat, makedev, mkdirat,
+    mknodat, openat, statat, symlinkat, utimensat,
 };
 use rustix::io::Errno;
 
-use crate::fs::{self, At, Root, os_path, remove_at, set_xattr};
+use crate::fs::{self, At, Root, SparseWriter, os_path, remove_at, set_xattr};
 
 use super::archive::{Markers, Visit, is_layered, scan};
 use super::view::{join, split};
@@ -111,7 +111,7 @@ struct Maker<'a> {
     buffer: Vec<u8>,
 }
 
-/// How much of a file is in memory at a time, and how long a run of zeros must be to become a hole.
+/// How much of a file is in memory at a time.
 const BUFFER_BYTES: usize = 128 << 10;
 
 impl Visit for Maker<'_> {
@@ -298,10 +298,11 @@ impl<'a> Maker<'a> {
         }
     }
 
-    fn fill(&mut self, path: &[u8], mut file: File, size: u64, reader: &mut dyn Read) -> Result<(), Error> {
+    fn fill(&mut self, path: &[u8], file: File, size: u64, reader: &mut dyn Read) -> Result<(), Error> {
         let shown = self.root.shown(path);
+        let mut file = SparseWriter::new(file);
         self.buffer.resize(BUFFER_BYTES, 0);
-        let (mut left, mut has_hole) = (size, false);
+        let mut left = size;
         while left > 0 {
             self.check()?;
             let most = left.min(BUFFER_BYTES as u64) as usize;
@@ -311,19 +312,10 @@ impl<'a> Maker<'a> {
                 let path = os_path(path).to_owned();
                 return Err(Error::SizeChanged { path, expected: size, actual: size - left });
             }
-            let bytes = &self.buffer[..got];
-            // The pages of a long run of zeros need no room, and cost none to leave out.
-            has_hole = got == BUFFER_BYTES && bytes.iter().all(|&byte| byte == 0);
-            if has_hole {
-                std::io::Seek::seek(&mut file, std::io::SeekFrom::Current(got as i64)).at("write", &shown)?;
-            } else {
-                file.write_all(bytes).at("write", &shown)?;
-            }
+            file.write_all(&self.buffer[..got]).at("write", &shown)?;
             left -= got as u64;
         }
-        if has_hole {
-            ftruncate(&file, size).at("write", &shown)?;
-        }
+        file.finish().at("write", &shown)?;
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::{Error, Store, remove_file};
+use crate::fs::SparseWriter;
 use crate::oci::{Digest, Hasher};
 
 /// Tar writers write headers of 512 bytes; the file system and sha256 both like more at once.
@@ -26,7 +27,7 @@ pub enum Hashing {
 /// A blob being written. Dropped without [`Ingest::commit`], it never was.
 pub struct Ingest {
     store: Store,
-    file: BufWriter<File>,
+    file: BufWriter<SparseWriter>,
     path: TemporaryPath,
     hasher: Option<Hasher>,
     written_bytes: u64,
@@ -149,7 +150,7 @@ impl Store {
             .map_err(|source| Error::io("create", &path, source))?;
         Ok(Ingest {
             store: self.clone(),
-            file: BufWriter::with_capacity(BUFFER_BYTES, file),
+            file: BufWriter::with_capacity(BUFFER_BYTES, SparseWriter::new(file)),
             path: TemporaryPath { path, moved: false },
             hasher: (hashing == Hashing::Here).then(Hasher::new),
             written_bytes: 0,
@@ -207,8 +208,9 @@ impl Ingest {
     /// # Errors
     /// [`Error::NoSpace`], [`Error::Io`].
     pub fn seal(self) -> Result<Sealed, Error> {
-        let Ingest { store, mut file, path, hasher, written_bytes } = self;
-        file.flush().map_err(|source| Error::io("write", &path.path, source))?;
+        let Ingest { store, file, path, hasher, written_bytes } = self;
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error).and_then(SparseWriter::finish);
+        file.map_err(|source| Error::io("write", &path.path, source))?;
         Ok(Sealed { store, path, digest: hasher.map(Hasher::finish), size: written_bytes })
     }
 }

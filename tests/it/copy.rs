@@ -125,3 +125,16 @@ fn other_tools_see_the_same_files() {
     assert_eq!(std::fs::read_to_string(bundle.join("rootfs/d/a")).unwrap(), "1");
     assert_eq!(std::fs::read_to_string(bundle.join("rootfs/b")).unwrap(), "1");
 }
+
+#[test]
+fn a_sparse_file_takes_no_room_in_the_store() {
+    use std::os::unix::fs::MetadataExt;
+    let sandbox = Sandbox::new().file("big", "x").dockerfile("FROM scratch\nCOPY big /big\n");
+    let size = 64 << 20;
+    std::fs::File::options().write(true).open(sandbox.context("big")).unwrap().set_len(size).unwrap();
+    let image = sandbox.build().unwrap();
+    assert_eq!(image.layer(0).entry("big").content().len() as u64, size);
+    let blobs = std::fs::read_dir(sandbox.path("root/blobs/sha256")).unwrap();
+    let bytes: u64 = blobs.map(|blob| blob.unwrap().metadata().unwrap().blocks() * 512).sum();
+    assert!(bytes < 1 << 20, "{bytes} bytes on disk");
+}
