@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::io::Write;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use kiln::layer::{Compression, Compressor, Content, Limits, Metadata, Writer, read};
+use kiln::layer::{Compressor, Content, Limits, Metadata, Method, Writer, read};
 use kiln::oci::Digest;
 
 const FILES: usize = 2_000;
@@ -49,7 +49,7 @@ fn benches(criterion: &mut Criterion) {
     });
     group.bench_function("gzip", |bench| {
         bench.iter(|| {
-            let mut compressor = Compressor::new(Compression::Gzip, Vec::new()).unwrap();
+            let mut compressor = Compressor::new(Method::Gzip.usual(), Vec::new());
             compressor.write_all(black_box(&archive)).unwrap();
             compressor.finish().unwrap()
         });

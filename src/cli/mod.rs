@@ -7,6 +7,7 @@
 
 mod build;
 mod check;
+mod compression;
 mod context;
 mod error;
 mod history;

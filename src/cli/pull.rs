@@ -27,8 +27,11 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
     let engine = session.engine()?;
-    let options =
-        TransferOptions { platform: args.platform.clone(), insecure_registries: args.insecure_registry.clone() };
+    let options = TransferOptions {
+        platform: args.platform.clone(),
+        insecure_registries: args.insecure_registry.clone(),
+        packing: None,
+    };
     let display = args.progress.display(if args.quiet { Some(Mode::Quiet) } else { None }, session);
     for reference in &args.images {
         let image = display.watch(|observer| engine.pull(reference, &options, observer, &session.cancel))?;

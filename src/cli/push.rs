@@ -1,6 +1,7 @@
 use std::io::{self, Write};
 
 use super::Error;
+use super::compression;
 use super::progress::{self, Mode};
 use super::session::Session;
 use crate::engine::TransferOptions;
@@ -16,6 +17,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "HOST")]
     insecure_registry: Vec<String>,
     #[command(flatten)]
+    compression: compression::Args,
+    #[command(flatten)]
     progress: progress::Args,
     /// Names
     #[arg(required = true, value_name = "IMAGE")]
@@ -23,8 +26,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
+    let packing = args.compression.packing()?;
     let engine = session.engine()?;
-    let options = TransferOptions { platform: None, insecure_registries: args.insecure_registry.clone() };
+    let options = TransferOptions { platform: None, insecure_registries: args.insecure_registry.clone(), packing };
     let display = args.progress.display(if args.quiet { Some(Mode::Quiet) } else { None }, session);
     for reference in &args.images {
         let digest = display.watch(|observer| engine.push(reference, &options, observer, &session.cancel))?;

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::Error;
+use super::compression::{self, Kind};
 use super::session::Session;
 use crate::engine::{ArchiveFormat, SaveOptions};
 use crate::oci::Platform;
@@ -17,6 +18,8 @@ pub(super) struct Args {
     /// Form of the archive
     #[arg(long, value_enum, default_value_t = Format::Docker)]
     format: Format,
+    #[command(flatten)]
+    compression: compression::Args,
     /// Which image of a multi-platform one, such as linux/arm64 (default: all, in the OCI form)
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
@@ -38,7 +41,11 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
         Format::Docker => ArchiveFormat::Docker,
         Format::Oci => ArchiveFormat::Oci,
     };
-    let options = SaveOptions { format, platform: args.platform.clone() };
+    let packing = args.compression.packing()?;
+    if format == ArchiveFormat::Docker && args.compression.asked().kind == Some(Kind::Zstd) {
+        return Err(Error::Usage("archives for docker cannot hold zstd; `--format oci` can, or use gzip".to_owned()));
+    }
+    let options = SaveOptions { format, platform: args.platform.clone(), packing };
     if args.output.is_none() && io::stdout().is_terminal() {
         return Err(Error::Usage("refusing to write an archive to a terminal; name a file with `-o`".to_owned()));
     }

@@ -1,6 +1,7 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
+use super::compress::Wanted;
 use super::images::choose;
 use super::{ArchiveFormat, Engine, Error, LoadedImage, SaveOptions};
 use crate::image::{self, Image, LoadOptions, Saved};
@@ -20,7 +21,10 @@ impl Engine {
         out: &mut dyn Write,
         cancel: &Cancel,
     ) -> Result<(), Error> {
-        let saved = names.iter().map(|name| self.saved(name, options)).collect::<Result<Vec<_>, _>>()?;
+        // Seldom is anything compressed here, and an archive on stdout wants a quiet stderr.
+        let observer: Arc<dyn Observe> = Arc::new(|_: Event| {});
+        let saved = names.iter().map(|name| self.saved(name, options, &observer, cancel));
+        let saved = saved.collect::<Result<Vec<_>, _>>()?;
         match options.format {
             ArchiveFormat::Docker => image::save_docker(&self.store, &saved, out, cancel)?,
             ArchiveFormat::Oci => image::save_oci(&self.store, &saved, out, cancel)?,
@@ -28,16 +32,35 @@ impl Engine {
         Ok(())
     }
 
-    fn saved(&self, name: &str, options: &SaveOptions) -> Result<Saved, Error> {
+    fn saved(
+        &self,
+        name: &str,
+        options: &SaveOptions,
+        observer: &Arc<dyn Observe>,
+        cancel: &Cancel,
+    ) -> Result<Saved, Error> {
         let entry = self.find(name)?;
         let names = name.parse().ok().filter(|reference| entry.references().contains(reference)).into_iter().collect();
+        let packed = |images: &[Image]| {
+            let packer = self.packer(observer, cancel);
+            let asked = options.packing.map(|packing| packer.images(images, Wanted::As(packing))).transpose()?;
+            let images = asked.as_deref().unwrap_or(images);
+            match options.format {
+                ArchiveFormat::Docker => packer.images(images, Wanted::ForDocker),
+                ArchiveFormat::Oci => Ok(images.to_vec()),
+            }
+        };
         match &entry {
             Entry::Index(index) if options.platform.is_none() => {
-                Ok(Saved::index(names, self.index(index)?, self.images_of(index)?))
+                let images = self.images_of(index)?;
+                let packed = packed(&images)?;
+                // One that came from elsewhere stays as it is if its images do.
+                let index = if packed == images { self.index(index)? } else { image::index(&packed) };
+                Ok(Saved::index(names, index, packed))
             }
             _ => {
                 let record = choose(&entry, name, options.platform.as_ref())?;
-                Ok(Image::open(&self.store, record.manifest)?.saved(names))
+                Ok(packed(&[Image::open(&self.store, record.manifest)?])?[0].saved(names))
             }
         }
     }

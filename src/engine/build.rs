@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use super::assemble::{Times, assemble};
 use super::check::plan_options;
+use super::compress::Wanted;
 use super::contexts::MainContext;
 use super::dockerfile::{self, Loaded};
 use super::fetch::Fetch;
@@ -359,12 +360,12 @@ impl Job<'_> {
         Ok(Stack::new(layers))
     }
 
-    /// Makes the images visible in the store, compressed if they will leave as such.
+    /// Makes the images visible in the store, packed as they will leave it.
     fn keep(&self, mut built: Built) -> Result<Built, Error> {
         let what = "writing image".to_owned();
         self.observer.observe(Event::Phase { what: what.clone(), result: None });
-        if self.options.push {
-            built = self.compressed(built)?;
+        if self.options.push || self.options.packing.is_some() {
+            built = self.packed(built)?;
         }
         built.package().commit(&self.engine.store, &self.options.tags)?;
         let result = Some(built.id().to_string());
@@ -372,9 +373,9 @@ impl Job<'_> {
         Ok(built)
     }
 
-    fn compressed(&self, built: Built) -> Result<Built, Error> {
-        let images = built.images.iter().map(|image| self.engine.compressed(image, self.cancel));
-        let images = images.collect::<Result<Vec<_>, _>>()?;
+    fn packed(&self, built: Built) -> Result<Built, Error> {
+        let wanted = Wanted::asked(self.options.packing);
+        let images = self.engine.packer(&self.observer(), self.cancel).images(&built.images, wanted)?;
         let index = built.index.map(|_| image::index(&images));
         Ok(Built { images, index, ..built })
     }

@@ -2,6 +2,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
 use super::build::{Built, Job};
+use super::compress::Wanted;
 use super::{Error, Output, OutputKind, file_error};
 use crate::exec::{Asker, Stack, tree};
 use crate::image::{self, Image, Saved};
@@ -32,22 +33,28 @@ impl Job<'_> {
             OutputKind::Docker | OutputKind::Oci => {
                 let mut names = self.options.tags.clone();
                 names.extend(output.name.clone());
-                write(output, |out| match output.kind {
-                    // What BuildKit writes into an OCI archive is compressed, and so are its consumers' expectations.
-                    OutputKind::Oci => {
-                        let images = built.images.iter().map(|image| self.engine.compressed(image, self.cancel));
-                        let saved = saved(names, images.collect::<Result<_, _>>()?, built.index.is_some());
-                        Ok(image::save_oci(&self.engine.store, &[saved], out, self.cancel)?)
-                    }
-                    _ => {
-                        let saved = saved(names, built.images.clone(), built.index.is_some());
-                        Ok(image::save_docker(&self.engine.store, &[saved], out, self.cancel)?)
-                    }
+                let images = self.packed_for(output, &built.images)?;
+                let saved = saved(names, images, built.index.is_some());
+                write(output, |out| {
+                    let save = if output.kind == OutputKind::Oci { image::save_oci } else { image::save_docker };
+                    Ok(save(&self.engine.store, &[saved], out, self.cancel)?)
                 })?;
             }
         }
         observer.observe(Event::Phase { what, result: Some(place) });
         Ok(())
+    }
+
+    /// Returns images as they go into an archive.
+    fn packed_for(&self, output: &Output, images: &[Image]) -> Result<Vec<Image>, Error> {
+        let observer = self.observer();
+        let packer = self.engine.packer(&observer, self.cancel);
+        match (output.kind, output.packing) {
+            // What BuildKit writes into an OCI archive is compressed, and so are its consumers' expectations.
+            (OutputKind::Oci, packing) => packer.images(images, Wanted::asked(packing)),
+            (_, Some(packing)) => packer.images(&packer.images(images, Wanted::As(packing))?, Wanted::ForDocker),
+            (_, None) => packer.images(images, Wanted::ForDocker),
+        }
     }
 }
 

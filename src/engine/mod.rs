@@ -41,8 +41,8 @@ pub use check::{Ask, Finding, Fixed, Report, check, fix};
 pub use context::{ContextListing, context};
 pub use error::Error;
 pub use options::{
-    ArchiveFormat, BuildOptions, BuildResult, DockerfileSource, ImageDetails, ImageSummary, LoadedImage, Output,
-    OutputKind, SaveOptions,
+    ArchiveFormat, BuildOptions, BuildResult, DockerfileSource, Form, ImageDetails, ImageSummary, LoadedImage, Output,
+    OutputKind, Packing, SaveOptions,
 };
 pub use outline::{Outline, OutlineArgument, OutlineItem};
 pub use policy::PolicyError;

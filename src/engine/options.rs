@@ -5,6 +5,7 @@ use super::{ContextSource, NamedSource};
 use crate::exec::{AgentSource, SecretSource};
 use crate::frontend::Allow;
 use crate::graph::{Host, Network, Ulimit};
+use crate::layer::{Codec, Method};
 use crate::oci::{Descriptor, Digest, Encoded, ImageConfig, Index, Manifest, Platform, Reference};
 
 /// What to build and how.
@@ -50,6 +51,8 @@ pub struct BuildOptions {
     pub outputs: Vec<Output>,
     /// Push every tag.
     pub push: bool,
+    /// How the layers of the image that is kept, and pushed, are packed; none compresses them for a push alone.
+    pub packing: Option<Packing>,
     /// Steps at once; none is the number of processors.
     pub jobs: Option<usize>,
     /// The platforms to build for, each once; several make an index. None is this machine's, or the base image's.
@@ -82,6 +85,28 @@ pub struct Output {
     pub destination: Option<PathBuf>,
     /// A name written into archives besides the tags.
     pub name: Option<Reference>,
+    /// How the layers of an archive are packed; none is what its readers are used to.
+    pub packing: Option<Packing>,
+}
+
+/// How layers leave the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packing {
+    /// What they become.
+    pub form: Form,
+    /// Whether that goes for all of them: else those that are here as somebody else packed them stay as they are.
+    pub force: bool,
+}
+
+/// The form of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// The tar itself.
+    Plain,
+    /// Compressed by a method, at whatever level it was done before, or else at the usual one.
+    Packed(Method),
+    /// Compressed just so.
+    Exact(Codec),
 }
 
 /// Form of a build result.
@@ -173,6 +198,8 @@ pub struct SaveOptions {
     pub format: ArchiveFormat,
     /// Which image of an index; none is the whole index.
     pub platform: Option<Platform>,
+    /// How layers are packed; none leaves them as they are.
+    pub packing: Option<Packing>,
 }
 
 /// What one image of an archive became.

@@ -1,9 +1,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::compress::Wanted;
 use super::images::summaries;
 use super::resolve::Resolver;
-use super::{Engine, Error, ImageSummary};
+use super::{Engine, Error, ImageSummary, Packing};
 use crate::exec::{Asker, Layer, Library, Stack};
 use crate::image::{self, Image};
 use crate::oci::{Descriptor, Digest, Encoded, Index, Platform, Reference};
@@ -22,6 +23,8 @@ pub struct TransferOptions {
     pub platform: Option<Platform>,
     /// Registries that may be asked without TLS.
     pub insecure_registries: Vec<String>,
+    /// How the layers of a push are packed; none compresses what is not compressed.
+    pub packing: Option<Packing>,
 }
 
 impl Engine {
@@ -67,7 +70,7 @@ impl Engine {
             Entry::Image(image) => vec![Image::open(&self.store, image.manifest)?],
             Entry::Index(index) => self.images_of(index)?,
         };
-        let pushable = images.iter().map(|image| self.compressed(image, cancel)).collect::<Result<Vec<_>, _>>()?;
+        let pushable = self.packer(&observer, cancel).images(&images, Wanted::asked(options.packing))?;
         let index = match &entry {
             Entry::Image(_) => None,
             // One that came from elsewhere stays as it is if its images do.

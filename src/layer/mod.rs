@@ -15,7 +15,9 @@
 //! ```
 
 mod archive;
+mod codec;
 mod compression;
+mod compressor;
 mod diff;
 mod entry;
 mod error;
@@ -28,7 +30,9 @@ mod view;
 mod writer;
 
 pub use archive::{Limits, read};
-pub use compression::{Compression, Compressor, decompress};
+pub use codec::{Codec, Method};
+pub use compression::{Compression, decompress};
+pub use compressor::Compressor;
 pub use diff::{TreeKind, diff};
 pub use entry::{Entry, EntryPath, Kind, Metadata, Mtime};
 pub use error::Error;

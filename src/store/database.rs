@@ -10,7 +10,7 @@ use super::Error;
 pub(super) const VERSION: u32 = STEPS.len() as u32;
 
 /// What made each version out of the one before. Stores exist of every version, so steps are only ever added.
-const STEPS: [&str; 2] = [SCHEMA, INDEXES];
+const STEPS: [&str; 3] = [SCHEMA, INDEXES, ENCODINGS];
 
 /// Longer than 64 builds together need for their short transactions, even on a slow disk.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -68,6 +68,12 @@ CREATE TABLE index_images(
     index_digest BLOB NOT NULL, position INTEGER NOT NULL, manifest BLOB NOT NULL,
     PRIMARY KEY(index_digest, position)) WITHOUT ROWID;
 CREATE INDEX index_images_manifest ON index_images(manifest);
+";
+
+const ENCODINGS: &str = "
+CREATE TABLE layer_encodings(
+    diff_id BLOB NOT NULL, method TEXT NOT NULL, level INTEGER NOT NULL, library TEXT NOT NULL, digest BLOB NOT NULL,
+    PRIMARY KEY(diff_id, method, level, library)) WITHOUT ROWID;
 ";
 
 /// The SQLite file and connections to it: one for each call that is under way.

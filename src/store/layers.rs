@@ -1,5 +1,6 @@
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 
+use super::database::Failure;
 use super::{Error, Store, now};
 use crate::oci::{DiffId, Digest};
 
@@ -12,6 +13,17 @@ pub struct LayerBlob {
     pub media_type: String,
     /// Number of bytes.
     pub size: u64,
+}
+
+/// How kiln compressed a layer's tar. All of it decides what the bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoding {
+    /// Name of the method.
+    pub method: &'static str,
+    /// Its level.
+    pub level: u8,
+    /// Name and version of the library that did it.
+    pub library: String,
 }
 
 /// How many repositories of one host are remembered for a blob: more do not make a mount likelier.
@@ -62,19 +74,42 @@ impl Store {
     /// # Errors
     /// Those of the database.
     pub fn link_blob(&self, diff_id: DiffId, blob: &LayerBlob) -> Result<(), Error> {
+        self.database().write(|transaction| link(transaction, diff_id, blob))
+    }
+
+    /// Remembers that compressing the layer's tar in this way gave `blob`. Idempotent.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn link_encoded(&self, diff_id: DiffId, encoding: &Encoding, blob: &LayerBlob) -> Result<(), Error> {
         self.database().write(|transaction| {
-            transaction
-                .prepare_cached(
-                    "INSERT INTO layer_blobs(diff_id, digest, media_type, size) VALUES(?1, ?2, ?3, ?4)
-                     ON CONFLICT(diff_id, digest) DO UPDATE SET media_type = ?3",
-                )?
-                .execute(params![
+            link(transaction, diff_id, blob)?;
+            transaction.prepare_cached("INSERT OR REPLACE INTO layer_encodings VALUES(?, ?, ?, ?, ?)")?.execute(
+                params![
                     diff_id.digest().as_bytes(),
-                    blob.digest.as_bytes(),
-                    blob.media_type,
-                    blob.size as i64
-                ])?;
+                    encoding.method,
+                    encoding.level,
+                    encoding.library,
+                    blob.digest.as_bytes()
+                ],
+            )?;
             Ok(())
+        })
+    }
+
+    /// Returns what compressing a layer's tar in exactly this way gave, here or not; none where nobody did.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn encoded(&self, diff_id: DiffId, encoding: &Encoding) -> Result<Option<LayerBlob>, Error> {
+        self.database().read(|connection| {
+            let mut query = connection.prepare_cached(
+                "SELECT digest, media_type, size FROM layer_encodings JOIN layer_blobs USING(diff_id, digest)
+                 WHERE diff_id = ? AND method = ? AND level = ? AND library = ?",
+            )?;
+            let digest = diff_id.digest();
+            let key = params![digest.as_bytes(), encoding.method, encoding.level, encoding.library];
+            Ok(query.query_row(key, blob).optional()?)
         })
     }
 
@@ -83,13 +118,6 @@ impl Store {
     /// # Errors
     /// Those of the database.
     pub fn blobs_of(&self, diff_id: DiffId) -> Result<Vec<LayerBlob>, Error> {
-        let blob = |row: &Row<'_>| {
-            Ok(LayerBlob {
-                digest: Digest::from_bytes(row.get(0)?),
-                media_type: row.get(1)?,
-                size: row.get::<_, i64>(2)? as u64,
-            })
-        };
         self.database().read(|connection| {
             let mut query = connection
                 .prepare_cached("SELECT digest, media_type, size FROM layer_blobs WHERE diff_id = ? ORDER BY digest")?;
@@ -140,4 +168,22 @@ impl Store {
             Ok(repositories.collect::<Result<_, _>>()?)
         })
     }
+}
+
+fn link(transaction: &Transaction<'_>, diff_id: DiffId, blob: &LayerBlob) -> Result<(), Failure> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO layer_blobs(diff_id, digest, media_type, size) VALUES(?1, ?2, ?3, ?4)
+             ON CONFLICT(diff_id, digest) DO UPDATE SET media_type = ?3",
+        )?
+        .execute(params![diff_id.digest().as_bytes(), blob.digest.as_bytes(), blob.media_type, blob.size as i64])?;
+    Ok(())
+}
+
+fn blob(row: &Row<'_>) -> rusqlite::Result<LayerBlob> {
+    Ok(LayerBlob {
+        digest: Digest::from_bytes(row.get(0)?),
+        media_type: row.get(1)?,
+        size: row.get::<_, i64>(2)? as u64,
+    })
 }

@@ -49,7 +49,7 @@ pub use caches::{CacheDirectory, CacheUse};
 pub use error::Error;
 pub use images::ImageRecord;
 pub use indexes::{Entry, IndexRecord};
-pub use layers::LayerBlob;
+pub use layers::{Encoding, LayerBlob};
 pub use memory::{Resolution, StatDigest};
 pub use partial::Partial;
 pub use records::{BuildId, BuildRecord, Outcome, StepRecord};

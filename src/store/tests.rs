@@ -184,7 +184,15 @@ fn a_layer_has_blobs_and_blobs_have_sources() {
     );
     let blob = LayerBlob { digest, media_type: media_type::OCI_LAYER_GZIP.into(), size: 4 };
     store.link_blob(diff_id, &blob).unwrap();
-    assert_eq!(store.blobs_of(diff_id).unwrap(), [blob]);
+    assert_eq!(store.blobs_of(diff_id).unwrap(), std::slice::from_ref(&blob));
+    let encoding = Encoding { method: "gzip", level: 6, library: "deflater 1".into() };
+    assert_eq!(store.encoded(diff_id, &encoding).unwrap(), None);
+    store.link_encoded(diff_id, &encoding, &blob).unwrap();
+    store.link_encoded(diff_id, &encoding, &blob).unwrap();
+    assert_eq!(store.encoded(diff_id, &encoding).unwrap(), Some(blob));
+    for other in [Encoding { level: 7, ..encoding.clone() }, Encoding { library: "deflater 2".into(), ..encoding }] {
+        assert_eq!(store.encoded(diff_id, &other).unwrap(), None, "{other:?}");
+    }
     assert_eq!(store.diff_id_of(digest).unwrap(), Some(diff_id));
     assert!(!store.has_layer(diff_id).unwrap());
     store.put_bytes(b"gzip").unwrap();
@@ -334,7 +342,10 @@ fn a_store_of_an_older_kiln_is_brought_up_to_date() {
     drop(store);
     // What version 1 had not.
     let old = rusqlite::Connection::open(root.join("kiln.db")).unwrap();
-    old.execute_batch("DROP TABLE indexes; DROP TABLE index_images; PRAGMA user_version = 1;").unwrap();
+    old.execute_batch(
+        "DROP TABLE indexes; DROP TABLE index_images; DROP TABLE layer_encodings; PRAGMA user_version = 1;",
+    )
+    .unwrap();
     drop(old);
     let store = Store::open(&root).unwrap();
     assert_eq!(store.inner.database.version().unwrap(), VERSION);

@@ -7,6 +7,7 @@ mod args;
 mod build;
 mod cache;
 mod check;
+mod compression;
 mod context;
 mod contexts;
 mod copy;

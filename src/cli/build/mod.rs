@@ -16,6 +16,7 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::Error;
+use super::compression;
 use super::progress::{self, Mode};
 use super::session::{self, Session};
 use crate::engine::{BuildOptions, DockerfileSource, OutputKind};
@@ -51,12 +52,15 @@ pub(super) struct Args {
     /// What RUN can reach
     #[arg(long, value_enum, default_value_t = NetworkMode::Default)]
     network: NetworkMode,
-    /// What becomes of the result: DIR, `-`, or type=oci|docker|local|tar|image|registry,dest=… (repeatable)
+    /// What becomes of the result: DIR, `-`, or type=oci|docker|local|tar|image|registry,dest=…; of images also with
+    /// compression=…,compression-level=…,force-compression=… (repeatable)
     #[arg(short, long, value_name = "OUTPUT")]
     output: Vec<String>,
     /// Push every tag
     #[arg(long)]
     push: bool,
+    #[command(flatten)]
+    compression: compression::Args,
     /// Keep the image in the store; this is the default
     #[arg(long)]
     load: bool,
@@ -172,7 +176,10 @@ impl Args {
         self.grants.add_to(&mut options)?;
         self.reproducible.add(|name| std::env::var(name).ok(), &mut options);
         for text in &self.output {
-            output::add(text, &mut options)?;
+            output::add(text, self.compression.asked(), &mut options)?;
+        }
+        if options.packing.is_none() {
+            options.packing = self.compression.packing()?;
         }
         self.check(&options)?;
         Ok(options)

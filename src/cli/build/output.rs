@@ -1,16 +1,18 @@
 use std::path::PathBuf;
 
 use super::Error;
-use crate::engine::{BuildOptions, Output, OutputKind};
+use crate::cli::compression::{Asked, Kind};
+use crate::engine::{BuildOptions, Output, OutputKind, Packing};
 use crate::oci::Reference;
 
-/// Adds what one `--output` asks for.
+/// Adds what one `--output` asks for; `flags` say what it leaves open about compression.
 ///
 /// Names of images become tags, `push=true` and `type=registry` a push, all else an [`Output`].
-pub(super) fn add(text: &str, options: &mut BuildOptions) -> Result<(), Error> {
+pub(super) fn add(text: &str, flags: Asked, options: &mut BuildOptions) -> Result<(), Error> {
     let wrong = |why: &str| Error::Usage(format!("`--output {text}`: {why}"));
     let fields = if text.contains('=') { fields(text).map_err(&wrong)? } else { shorthand(text) };
     let (mut kind, mut destination, mut names, mut rewrite) = (None, None, Vec::new(), false);
+    let mut asked = Asked::default();
     for (key, value) in fields {
         match key.as_str() {
             "type" => kind = Some(kind_of(&value).ok_or_else(|| wrong(&format!("there is no type `{value}`")))?),
@@ -18,6 +20,15 @@ pub(super) fn add(text: &str, options: &mut BuildOptions) -> Result<(), Error> {
             "name" => names.extend(references(&value).map_err(&wrong)?),
             "push" if value == "true" => options.push = true,
             "rewrite-timestamp" if value == "true" => rewrite = true,
+            "compression" => asked.kind = Some(value.parse().map_err(|why: String| wrong(&why))?),
+            "compression-level" => {
+                let level = value.parse().map_err(|_| wrong(&format!("`{value}` is no level of compression")))?;
+                asked.level = Some(level);
+            }
+            "force-compression" => {
+                let force = value.parse().map_err(|_| wrong("force-compression is `true` or `false`"))?;
+                asked.force = Some(force);
+            }
             "push" | "rewrite-timestamp" | "store" | "unpack" | "oci-mediatypes" | "tar"
                 if is_default(&key, &value) => {}
             _ => return Err(Error::NotSupported { flag: format!("{key}={value} of --output") }),
@@ -27,7 +38,11 @@ pub(super) fn add(text: &str, options: &mut BuildOptions) -> Result<(), Error> {
     if rewrite && matches!(kind, OutputKind::Local | OutputKind::Tar) {
         return Err(wrong("only the layers of an image can be rewritten"));
     }
+    if asked != Asked::default() && matches!(kind, OutputKind::Local | OutputKind::Tar) {
+        return Err(wrong("only the layers of an image can be compressed"));
+    }
     options.rewrite_timestamp |= rewrite;
+    let packing = asked.or(flags).packing().map_err(|why| wrong(&why))?;
     let output = match (kind, destination.as_deref()) {
         (OutputKind::Local, None | Some("-")) => return Err(wrong("a directory of files needs `dest=`")),
         (OutputKind::Image | OutputKind::Registry, Some(_)) => return Err(wrong("this type has no destination")),
@@ -37,15 +52,36 @@ pub(super) fn add(text: &str, options: &mut BuildOptions) -> Result<(), Error> {
         }
         // Where docker loads such a result into its store, this is kiln's.
         (OutputKind::Image | OutputKind::Docker, None) => Some((OutputKind::Image, None)),
+        (OutputKind::Docker, Some(_)) if asked.or(flags).kind == Some(Kind::Zstd) => {
+            return Err(wrong("archives for docker cannot hold zstd; `type=oci` can, or `compression=gzip`"));
+        }
         (kind, None | Some("-")) => Some((kind, None)),
         (kind, Some(path)) => Some((kind, Some(PathBuf::from(path)))),
     };
     let archive_name = names.first().filter(|_| matches!(kind, OutputKind::Oci | OutputKind::Docker)).cloned();
-    options.outputs.extend(output.map(|(kind, destination)| Output { kind, destination, name: archive_name.clone() }));
+    let is_archive = matches!(output, Some((OutputKind::Oci | OutputKind::Docker, _)));
+    let own = packing.filter(|_| is_archive);
+    if asked != Asked::default() && !is_archive {
+        image_packing(packing, options).map_err(&wrong)?;
+    }
+    let output =
+        output.map(|(kind, destination)| Output { kind, destination, name: archive_name.clone(), packing: own });
+    options.outputs.extend(output);
     if archive_name.is_none() {
         options.tags.extend(names);
     }
     Ok(())
+}
+
+/// There is one image in the store, which is also what is pushed.
+fn image_packing(packing: Option<Packing>, options: &mut BuildOptions) -> Result<(), &'static str> {
+    match options.packing {
+        Some(other) if Some(other) != packing => Err("another output wants the image compressed in another way"),
+        _ => {
+            options.packing = packing;
+            Ok(())
+        }
+    }
 }
 
 /// `-` is a tar on stdout, anything else a directory.
@@ -108,10 +144,12 @@ fn fields(text: &str) -> Result<Vec<(String, String)>, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Form;
+    use crate::layer::Method;
 
     fn added(text: &str) -> Result<BuildOptions, Error> {
         let mut options = BuildOptions::default();
-        add(text, &mut options).map(|()| options)
+        add(text, Asked::default(), &mut options).map(|()| options)
     }
 
     #[test]
@@ -126,7 +164,7 @@ mod tests {
             ("type=docker", OutputKind::Image, None),
             ("type=oci,\"dest=a,b\"", OutputKind::Oci, Some("a,b")),
         ] {
-            let expected = Output { kind, destination: destination.map(PathBuf::from), name: None };
+            let expected = Output { kind, destination: destination.map(PathBuf::from), name: None, packing: None };
             assert_eq!(added(text).unwrap().outputs, [expected], "{text}");
         }
     }
@@ -151,9 +189,42 @@ mod tests {
             "type=oci,dest",
             "\"type=oci",
             "type=image,name=A",
+            "type=oci,compression=rar",
+            "type=oci,compression=estargz",
+            "type=oci,compression=gzip,compression-level=10",
+            "type=oci,compression=zstd,compression-level=23",
+            "type=oci,compression-level=many",
+            "type=oci,compression=uncompressed,compression-level=1",
+            "type=oci,force-compression=perhaps",
+            "type=tar,dest=x,compression=gzip",
+            "type=docker,dest=x,compression=zstd",
         ] {
             assert!(matches!(added(text), Err(Error::Usage(_))), "{text}");
         }
-        assert!(matches!(added("type=oci,compression=zstd"), Err(Error::NotSupported { .. })));
+        assert!(matches!(added("type=oci,oci-mediatypes=false"), Err(Error::NotSupported { .. })));
+    }
+
+    #[test]
+    fn outputs_are_compressed_each_in_its_way() {
+        let forms = |options: &BuildOptions| {
+            let own = options.outputs.iter().find_map(|output| output.packing);
+            (own.map(|packing| packing.form), options.packing.map(|packing| packing.form))
+        };
+        let (zstd, best) = (Form::Packed(Method::Zstd), Form::Exact(Method::Gzip.at(9).unwrap()));
+        for (text, expected) in [
+            ("type=oci,dest=x,compression=zstd", (Some(zstd), None)),
+            ("type=oci,dest=x,compression-level=9", (Some(best), None)),
+            ("type=docker,dest=x,compression=gzip,compression-level=9", (Some(best), None)),
+            ("type=oci,dest=x,compression=none", (Some(Form::Plain), None)),
+            ("type=image,name=a,compression=zstd", (None, Some(zstd))),
+            ("type=registry,name=x.io/a,compression=zstd", (None, Some(zstd))),
+            ("type=docker,compression=uncompressed", (None, Some(Form::Plain))),
+        ] {
+            assert_eq!(forms(&added(text).unwrap()), expected, "{text}");
+        }
+        let forced = added("type=oci,dest=x,force-compression=true").unwrap().outputs[0].packing.unwrap();
+        assert_eq!((forced.form, forced.force), (Form::Packed(Method::Gzip), true));
+        let mut both = added("type=image,name=a,compression=zstd").unwrap();
+        assert!(add("type=registry,compression=gzip", Asked::default(), &mut both).is_err());
     }
 }
