@@ -80,7 +80,9 @@ pub(super) fn shell_word(input: &str) -> IResult<&str, &str> {
     let arrows = recognize((tag("<<"), opt(char('-')), take_while(is_blank)));
     // One that is malformed leaves the line unsplit.
     let plain = recognize((not(tag("${")), verify(anychar, |&c| is_plain(c) || c == '<')));
-    let part = alt((arrows, substitution, closed_single, closed_double, escaped('\\'), plain));
+    // Most of a line, in one piece: nothing else begins like this.
+    let bare = take_while1(|c| is_plain(c) && c != '$');
+    let part = alt((bare, arrows, substitution, closed_single, closed_double, escaped('\\'), plain));
     recognize(many1_count(part)).parse(input)
 }
 
