@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::ahead::{Ahead, Chain, Watched};
 use super::assemble::{Times, assemble};
 use super::check::plan_options;
 use super::compress::Wanted;
@@ -15,7 +16,7 @@ use super::policy::Policy;
 use super::record::Recorder;
 use super::reproducible::{EPOCH, commit_time};
 use super::resolve::Resolver;
-use super::transfer::Package;
+use super::transfer::{Package, Sent};
 use super::verify::OTHER_HOSTNAME;
 use super::{BuildOptions, BuildResult, DockerfileSource, Engine, Error, OutputKind};
 use crate::diagnostic::Diagnostic;
@@ -46,6 +47,8 @@ pub(super) struct Built {
     pub(super) steps: Vec<Vec<String>>,
     /// The time that was asked for.
     pub(super) epoch: Option<Mtime>,
+    /// Layers that are already on their way to registries.
+    ahead: Option<Ahead>,
     cached: usize,
     executed: usize,
 }
@@ -128,12 +131,14 @@ impl Job<'_> {
         if self.options.verify {
             self.verify(&loaded, &context, &built)?;
         }
+        let mut built = built;
+        let sent = built.ahead.take().map_or_else(|| Ok(Sent::default()), Ahead::finish)?;
         let built = self.keep(built)?;
         for output in &self.options.outputs {
             self.export(&built, output)?;
         }
         if self.options.push {
-            self.push(&built)?;
+            self.push(&built, &sent)?;
         }
         Ok(BuildResult {
             image_id: built.id(),
@@ -234,17 +239,38 @@ impl Job<'_> {
             cancel: stop.clone(),
         };
         let executor = Executor::new(library.clone(), setting);
-        let solved = self.solve(&plan, &targets, &executor);
+        let ahead = self.ahead(&library, &stop);
+        let watched = Watched { executor: &executor, ahead: ahead.as_ref(), chain: self.chain(&plan) };
+        // What failed ahead has stopped the rest, whose own complaints tell nothing then.
+        let told = |error: Error| ahead.as_ref().and_then(Ahead::failure).unwrap_or(error);
+        let solved = self.solve(&plan, &targets, &watched, &stop);
+        let solved = solved.map_err(|error| if matches!(error, Error::Cancelled) { told(error) } else { error });
         if solved.is_err() {
             // What is still written behind the build has no use any more.
             stop.cancel();
         }
-        let made = solved.and_then(|solved| self.assemble(&plan, solved, &library));
+        let made = solved.and_then(|solved| self.assemble(&plan, solved, &library).map_err(told));
         executor.settle();
         executor.save()?;
         stat_cache.map_or(Ok(()), |cache| cache.save())?;
         named.save()?;
-        made
+        Ok(Built { ahead, ..made? })
+    }
+
+    /// Begins to push, where that is wanted. A second build is not, and one that may not be reproducible not yet.
+    fn ahead(&self, library: &Arc<Library>, stop: &Cancel) -> Option<Ahead> {
+        let options = self.options;
+        let start = || {
+            let wanted = Wanted::asked(options.packing);
+            Ahead::start(&options.tags, library, wanted, self.observer(), stop.clone())
+        };
+        (options.push && !options.verify && !self.is_perturbed).then(start)
+    }
+
+    /// Returns the nodes whose layers can be pushed as they are.
+    fn chain(&self, plan: &Plan) -> Chain {
+        let chain = Chain::of(plan);
+        if self.rewrites() && plan.epoch.is_some() { chain.bases_alone() } else { chain }
     }
 
     fn plan(&self, loaded: &Loaded, build_args: Arguments, library: &Library, named: &Named) -> Result<Plan, Error> {
@@ -283,8 +309,14 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn solve(&self, plan: &Plan, targets: &[NodeId], executor: &Executor) -> Result<Solved<exec::Output>, Error> {
-        let settings = Settings { jobs: self.jobs(), observer: self.observer(), cancel: self.cancel.clone() };
+    fn solve(
+        &self,
+        plan: &Plan,
+        targets: &[NodeId],
+        executor: &Watched<'_>,
+        stop: &Cancel,
+    ) -> Result<Solved<exec::Output>, Error> {
+        let settings = Settings { jobs: self.jobs(), observer: self.observer(), cancel: stop.clone() };
         solve::solve(&plan.graph, targets, executor, &settings).map_err(|failure| match failure {
             Failure::Cancelled => Error::Cancelled,
             Failure::Step(node, error) => self.step_error(&plan.graph, node, error),
@@ -330,7 +362,7 @@ impl Job<'_> {
         }
         let index = plan.is_index.then(|| image::index(&images));
         let (library, cached, executed) = (library.clone(), solved.cached, solved.executed);
-        Ok(Built { images, stacks, index, library, steps, epoch: plan.epoch.map(mtime), cached, executed })
+        Ok(Built { images, stacks, index, library, steps, epoch: plan.epoch.map(mtime), ahead: None, cached, executed })
     }
 
     /// Tells whether no file may be later than the epoch.
@@ -380,10 +412,11 @@ impl Job<'_> {
         Ok(Built { images, index, ..built })
     }
 
-    fn push(&self, built: &Built) -> Result<(), Error> {
+    /// Sends what has not been `sent` yet.
+    fn push(&self, built: &Built, sent: &Sent) -> Result<(), Error> {
         let observer = self.observer();
         for tag in &self.options.tags {
-            self.engine.send(&built.package(), tag, built.library.registry(), &observer, self.cancel)?;
+            self.engine.send(&built.package(), tag, sent, built.library.registry(), &observer, self.cancel)?;
         }
         Ok(())
     }

@@ -75,9 +75,9 @@ impl Now {
 
 /// Gives layers the form in which they leave the store. Nothing is compressed twice in the same way.
 pub(super) struct Packer<'a> {
-    store: &'a Store,
-    observer: &'a Arc<dyn Observe>,
-    cancel: &'a Cancel,
+    pub(super) store: &'a Store,
+    pub(super) observer: &'a Arc<dyn Observe>,
+    pub(super) cancel: &'a Cancel,
 }
 
 impl Engine {

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //!  build    read ─▶ plan ─▶ solve ─▶ assemble ─▶ store, archives, registry
+//!                            └┄ layers ┄▶ compress ┄▶ registry, behind the steps
 //!  pull     resolve ─▶ fetch layers ─▶ store            push   compress ─▶ registry
 //!  check    read ─▶ plan ─▶ report                      context  fetch ─▶ walk
 //!  save     store ─▶ archive                            load   archive ─▶ store
 //! ```
 
+mod ahead;
 mod archives;
 mod assemble;
 mod build;

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,7 +15,7 @@ use crate::store::{Entry, Store};
 use crate::sys::Cancel;
 
 /// Blobs sent at once.
-const PARALLEL_BLOBS: usize = 4;
+pub(super) const PARALLEL_BLOBS: usize = 4;
 
 /// How an image is pulled or pushed.
 #[derive(Debug, Clone, Default)]
@@ -78,7 +79,7 @@ impl Engine {
             Entry::Index(_) => Some(image::index(&pushable)),
         };
         let package = Package { images: &pushable, index: index.as_ref() };
-        self.send(&package, reference, &client, &observer, cancel)?;
+        self.send(&package, reference, &Sent::default(), &client, &observer, cancel)?;
         if package.digest() != entry.digest() {
             // From now on what is here is what is there.
             package.commit(&self.store, entry.references())?;
@@ -87,11 +88,13 @@ impl Engine {
         Ok(package.digest())
     }
 
-    /// Sends layers, configs, manifests and the index, in an order in which the registry always has what it is told of.
+    /// Sends layers, configs, manifests and the index, in an order in which the registry always has what it is told of;
+    /// but no blob that was `sent` before.
     pub(super) fn send(
         &self,
         package: &Package<'_>,
         reference: &Reference,
+        sent: &Sent,
         client: &registry::Client,
         observer: &Arc<dyn Observe>,
         cancel: &Cancel,
@@ -103,11 +106,12 @@ impl Engine {
         blobs.extend(manifests().map(|manifest| &manifest.value().config));
         blobs.sort_by_key(|blob| blob.digest);
         blobs.dedup_by_key(|blob| blob.digest);
+        blobs.retain(|blob| !sent.has(reference, blob.digest));
         // The largest first, so that the last ones to end are short.
         blobs.sort_by_key(|blob| std::cmp::Reverse(blob.size));
         // Once one blob is refused, sending the others is of no use.
         let stop = cancel.child();
-        in_parallel(&blobs, &stop, |blob| self.send_blob(blob, reference, client, observer, &stop))?;
+        in_parallel(&blobs, &stop, |blob| send_blob(blob, reference, client, &self.store, observer, &stop))?;
         for manifest in manifests() {
             // Those of an index have no name but their digest.
             let name = if package.index.is_some() { &reference.with_digest(manifest.digest()) } else { reference };
@@ -119,28 +123,42 @@ impl Engine {
         observer.observe(Event::Phase { what, result: Some(package.digest().to_string()) });
         Ok(())
     }
+}
 
-    fn send_blob(
-        &self,
-        blob: &Descriptor,
-        reference: &Reference,
-        client: &registry::Client,
-        observer: &Arc<dyn Observe>,
-        cancel: &Cancel,
-    ) -> Result<(), Error> {
-        let what = format!("push {}", blob.digest.short());
-        let tell = |done_bytes: u64, finished: bool| {
-            observer.observe(Event::Transfer {
-                step: None,
-                what: what.clone(),
-                done_bytes,
-                total_bytes: Some(blob.size),
-                finished,
-            });
-        };
-        client.push_blob(reference, blob, &self.store, &|done| tell(done, false), cancel)?;
-        tell(blob.size, true);
-        Ok(())
+/// Sends one blob, and tells how far it is.
+pub(super) fn send_blob(
+    blob: &Descriptor,
+    reference: &Reference,
+    client: &registry::Client,
+    store: &Store,
+    observer: &Arc<dyn Observe>,
+    cancel: &Cancel,
+) -> Result<(), Error> {
+    let what = format!("push {}", blob.digest.short());
+    let tell = |done_bytes: u64, finished: bool| {
+        let total_bytes = Some(blob.size);
+        observer.observe(Event::Transfer { step: None, what: what.clone(), done_bytes, total_bytes, finished });
+    };
+    client.push_blob(reference, blob, store, &|done| tell(done, false), cancel)?;
+    tell(blob.size, true);
+    Ok(())
+}
+
+/// Blobs that repositories are known to have.
+#[derive(Debug, Default)]
+pub(super) struct Sent(BTreeSet<(String, String, Digest)>);
+
+impl Sent {
+    pub(super) fn add(&mut self, reference: &Reference, blob: Digest) {
+        self.0.insert(Sent::key(reference, blob));
+    }
+
+    fn has(&self, reference: &Reference, blob: Digest) -> bool {
+        self.0.contains(&Sent::key(reference, blob))
+    }
+
+    fn key(reference: &Reference, blob: Digest) -> (String, String, Digest) {
+        (reference.host().to_owned(), reference.path().to_owned(), blob)
     }
 }
 

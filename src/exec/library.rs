@@ -236,15 +236,24 @@ impl Library {
     /// Returns the bytes of a layer, decompressed as they are read.
     pub(super) fn tar(&self, layer: &Layer, asker: Asker<'_>) -> Result<(DiffId, Box<dyn Read + Send>), Error> {
         let diff_id = layer.diff_id()?;
-        let blob = self.blob(layer, asker)?;
-        let file = self.store.open_blob(blob.digest)?;
+        let digest = match self.store.has_blob(diff_id.digest())? {
+            Some(_) => diff_id.digest(),
+            None => self.blob(layer, asker)?.digest,
+        };
+        let file = self.store.open_blob(digest)?;
         let (_, tar) = layer::decompress(file).map_err(layer::Error::Read)?;
         Ok((diff_id, tar))
     }
 
-    /// Returns a form of a layer that is in the store, fetching one if there is none. The plain form is preferred.
+    /// Returns a form of a layer that is in the store, fetching one if there is none. That of the image it came with is
+    /// preferred, so that what is built on an image has its very blobs; then the plain one.
     pub fn blob(&self, layer: &Layer, asker: Asker<'_>) -> Result<LayerBlob, Error> {
         let diff_id = layer.diff_id()?;
+        if let Some(origin) = layer.origin()
+            && self.store.has_blob(origin.blob.digest)?.is_some()
+        {
+            return self.original(layer, asker);
+        }
         if let Some(blob) = self.present(diff_id)? {
             return Ok(blob);
         }

@@ -8,7 +8,7 @@ use super::scope::Scopes;
 use super::upload::Upload;
 use super::{Client, Error};
 use crate::net;
-use crate::oci::{Descriptor, Encoded, Reference};
+use crate::oci::{Descriptor, Digest, Encoded, Reference};
 use crate::store::Store;
 use crate::sys::Cancel;
 
@@ -36,6 +36,36 @@ impl Client {
         net::block_on(cancel, self.provide(reference, &lenders, upload))??;
         store.note_source(blob.digest, reference.host(), reference.path())?;
         Ok(())
+    }
+
+    /// Finds out early whether a push can succeed: whether the registry is there, and does not refuse whoever asks.
+    ///
+    /// # Errors
+    /// [`Error::Denied`], [`Error::Cancelled`], and those of the network.
+    pub fn may_push(&self, reference: &Reference, cancel: &Cancel) -> Result<(), Error> {
+        net::block_on(cancel, async {
+            let (repository, mut retry) = (self.origin(reference), Retry::default());
+            loop {
+                match self.ask_to_push(&repository).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => retry.after(error).await?,
+                }
+            }
+        })?
+    }
+
+    async fn ask_to_push(&self, repository: &Repository) -> Result<(), Error> {
+        let scopes = || Scopes::push(repository.path());
+        let path = format!("blobs/{}", Digest::of(b""));
+        let request = Request::new(Method::HEAD, Target::Path(&path), scopes());
+        let status = repository.send(&self.transport, &request).await?.status();
+        if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Ok(());
+        }
+        // An answer to HEAD does not say why, and somebody may be allowed to write and not to read. What this begins if
+        // it is allowed, registries forget.
+        let begin = Request::new(Method::POST, Target::Path("blobs/uploads/"), scopes());
+        repository.expect(&self.transport, &begin, &[StatusCode::ACCEPTED]).await.map(drop)
     }
 
     async fn provide(&self, reference: &Reference, lenders: &[String], upload: Upload<'_>) -> Result<(), Error> {

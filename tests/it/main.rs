@@ -28,6 +28,7 @@ mod output;
 mod platform;
 mod policy;
 mod progress;
+mod push_ahead;
 mod push_pull;
 mod registry_faults;
 mod reproducible;

@@ -1,0 +1,252 @@
+//! Sending layers while the build goes on: what is left after the last step is its own layer, and the documents.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use super::Error;
+use super::assemble::descriptor;
+use super::compress::{Packer, Wanted};
+use super::transfer::{PARALLEL_BLOBS, Sent, send_blob};
+use crate::exec::{Asker, Executor, Layer, Library, Output};
+use crate::frontend::Plan;
+use crate::graph::{BuildGraph, Input, NodeId, Op};
+use crate::image;
+use crate::oci::{DiffId, Reference};
+use crate::solve::{Execute, Lookup, Observe, Work};
+use crate::sys::Cancel;
+
+/// Layers on their way to registries. Dropping it stops them.
+pub(super) struct Ahead {
+    shared: Arc<Shared>,
+    tasks: Option<Sender<Task>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What every thread knows.
+struct Shared {
+    library: Arc<Library>,
+    /// One name in each repository.
+    places: Vec<Reference>,
+    wanted: Wanted,
+    observer: Arc<dyn Observe>,
+    /// Raised at the first failure.
+    stop: Cancel,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    begun: BTreeSet<DiffId>,
+    sent: Sent,
+    failure: Option<Error>,
+}
+
+enum Task {
+    /// Find out whether a registry takes anything from whoever asks.
+    Ask(Reference),
+    Send(Layer),
+}
+
+impl Ahead {
+    /// Begins to ask the registries of `names`, and to send the layers that are offered. The first failure raises `stop`.
+    pub(super) fn start(
+        names: &[Reference],
+        library: &Arc<Library>,
+        wanted: Wanted,
+        observer: Arc<dyn Observe>,
+        stop: Cancel,
+    ) -> Ahead {
+        let mut places: Vec<Reference> = Vec::new();
+        for name in names {
+            if !places.iter().any(|place| place.host() == name.host() && place.path() == name.path()) {
+                places.push(name.clone());
+            }
+        }
+        let (sender, receiver) = channel();
+        // A closed channel takes nothing; this one has its receiver below.
+        places.iter().for_each(|place| drop(sender.send(Task::Ask(place.clone()))));
+        let shared = Shared { library: library.clone(), places, wanted, observer, stop, state: Mutex::default() };
+        let (shared, receiver) = (Arc::new(shared), Arc::new(Mutex::new(receiver)));
+        let thread = |_| {
+            let (shared, receiver) = (shared.clone(), receiver.clone());
+            std::thread::spawn(move || shared.work(&receiver))
+        };
+        let threads = (0..PARALLEL_BLOBS).map(thread).collect();
+        Ahead { shared, tasks: Some(sender), threads }
+    }
+
+    /// Sends a layer as soon as it is made.
+    fn offer(&self, layer: &Layer) {
+        if let Some(tasks) = &self.tasks {
+            // Nobody takes it where all threads have ended, and then a failure has been kept.
+            let _ = tasks.send(Task::Send(layer.clone()));
+        }
+    }
+
+    /// Waits for all that was offered, and returns what the registries have now.
+    ///
+    /// # Errors
+    /// The first failure, of a registry or of the store.
+    pub(super) fn finish(mut self) -> Result<Sent, Error> {
+        self.join();
+        let state = std::mem::take(&mut *self.shared.lock());
+        state.failure.map_or(Ok(state.sent), Err)
+    }
+
+    /// Takes the failure that has stopped everything, if there is one.
+    pub(super) fn failure(&self) -> Option<Error> {
+        self.shared.lock().failure.take()
+    }
+
+    fn join(&mut self) {
+        self.tasks = None;
+        for thread in self.threads.drain(..) {
+            // A panic has been reported by its thread; what it had not sent yet is sent with the image.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.shared.stop.cancel();
+            self.join();
+        }
+    }
+}
+
+impl Shared {
+    fn work(&self, tasks: &Mutex<Receiver<Task>>) {
+        loop {
+            let next = tasks.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(task) = next else { return };
+            if self.stop.is_cancelled() {
+                continue;
+            }
+            let done = match task {
+                Task::Ask(place) => self.library.registry().may_push(&place, &self.stop).map_err(Error::from),
+                Task::Send(layer) => self.send(&layer),
+            };
+            if let Err(error) = done {
+                self.fail(error);
+            }
+        }
+    }
+
+    fn send(&self, layer: &Layer) -> Result<(), Error> {
+        // Why there is no layer is told by its step.
+        let Ok(diff_id) = layer.diff_id() else { return Ok(()) };
+        if !self.lock().begun.insert(diff_id) {
+            return Ok(());
+        }
+        let asker = Asker { step: None, observer: &self.observer, cancel: &self.stop };
+        let blob = descriptor(self.library.blob(layer, asker)?);
+        let packer = Packer { store: self.library.store(), observer: &self.observer, cancel: &self.stop };
+        let blob = packer.layer(&image::Layer { diff_id, blob }, self.wanted)?.blob;
+        for place in &self.places {
+            let (library, observer) = (&self.library, &self.observer);
+            send_blob(&blob, place, library.registry(), library.store(), observer, &self.stop)?;
+            self.lock().sent.add(place, blob.digest);
+        }
+        Ok(())
+    }
+
+    /// Keeps the first failure. What fails after a stop fails because of it.
+    fn fail(&self, error: Error) {
+        let mut state = self.lock();
+        if !self.stop.is_cancelled() {
+            state.failure = Some(error);
+            self.stop.cancel();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which nodes make the layers of the images that are built.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Chain {
+    /// Those whose last layer is one.
+    own: BTreeSet<NodeId>,
+    /// Those that have nothing else: base images.
+    bases: BTreeSet<NodeId>,
+}
+
+impl Chain {
+    pub(super) fn of(plan: &Plan) -> Chain {
+        let own = plan.images.iter().flat_map(|image| image.history.iter().filter_map(|item| item.layer)).collect();
+        let targets = plan.images.iter().filter_map(|image| image.target);
+        let bases = targets.map(|target| base(&plan.graph, target)).filter(|&base| is_source(&plan.graph, base));
+        Chain { own, bases: bases.collect() }
+    }
+
+    /// Returns the nodes of base images alone: the other layers are still to be changed.
+    pub(super) fn bases_alone(self) -> Chain {
+        Chain { own: BTreeSet::new(), ..self }
+    }
+}
+
+fn is_source(graph: &BuildGraph, node: NodeId) -> bool {
+    matches!(graph.node(node).op, Op::Source(_))
+}
+
+/// Returns the node on which a tree begins to grow.
+fn base(graph: &BuildGraph, mut node: NodeId) -> NodeId {
+    loop {
+        let step = graph.node(node);
+        let below = match &step.op {
+            Op::Run(run) => run.root,
+            Op::File(file) => file.base,
+            Op::Merge(_) => Some(Input(0)),
+            Op::Source(_) => None,
+        };
+        match below.and_then(|input| step.inputs.get(input.0 as usize)) {
+            Some(&below) => node = below,
+            None => return node,
+        }
+    }
+}
+
+/// Executes a build and offers the layers of its images as they come.
+pub(super) struct Watched<'a> {
+    pub(super) executor: &'a Executor,
+    /// Nobody wants them where nothing is pushed.
+    pub(super) ahead: Option<&'a Ahead>,
+    pub(super) chain: Chain,
+}
+
+impl Watched<'_> {
+    fn offer(&self, node: NodeId, output: &Output) {
+        let Some(ahead) = self.ahead else { return };
+        if self.chain.bases.contains(&node) {
+            output.stack().layers().iter().for_each(|layer| ahead.offer(layer));
+        } else if self.chain.own.contains(&node) {
+            output.stack().layers().last().into_iter().for_each(|layer| ahead.offer(layer));
+        }
+    }
+}
+
+impl Execute for Watched<'_> {
+    type Output = Output;
+    type Ticket = <Executor as Execute>::Ticket;
+    type Error = <Executor as Execute>::Error;
+
+    fn lookup(&self, work: &Work<'_, Output>) -> Result<Lookup<Output, Self::Ticket>, Self::Error> {
+        let found = self.executor.lookup(work)?;
+        if let Lookup::Hit(output) = &found {
+            self.offer(work.id, output);
+        }
+        Ok(found)
+    }
+
+    fn execute(&self, work: &Work<'_, Output>, ticket: Self::Ticket) -> Result<Output, Self::Error> {
+        let output = self.executor.execute(work, ticket)?;
+        self.offer(work.id, &output);
+        Ok(output)
+    }
+}
