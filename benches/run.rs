@@ -11,6 +11,7 @@ use tempfile::TempDir;
 fn spec(directory: &Path, network: Network) -> ContainerSpec {
     let root = RootMount::Overlay {
         lower: ["2", "1", "0"].map(|layer| directory.join(layer)).to_vec(),
+        images: Vec::new(),
         upper: PathBuf::new(),
         work: PathBuf::new(),
         userxattr: false,

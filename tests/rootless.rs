@@ -116,6 +116,7 @@ impl Sandbox {
     fn spec(&self, script: &str) -> ContainerSpec {
         let root = RootMount::Overlay {
             lower: vec![self.path("lower")],
+            images: Vec::new(),
             upper: self.path("upper"),
             work: self.path("work"),
             userxattr: true,

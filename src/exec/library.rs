@@ -1,22 +1,31 @@
 use std::collections::HashMap;
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::stack::{Layer, Origin, Stack};
 use super::{Error, Output};
+use crate::fs::SparseWriter;
 use crate::layer::{
-    self, Index, Kind as FileKind, Limits, Node, OverlayXattrs, Ownership, Slice, TreeForm, TreeOptions, View,
+    self, ErofsImage, Index, Kind as FileKind, Limits, Node, OverlayXattrs, Ownership, Slice, TreeForm, TreeOptions,
+    View,
 };
 use crate::oci::{ChainId, DiffId, Digest, Encoded, Manifest, media_type};
 use crate::registry;
 use crate::snapshot::{Active, Kind, Snapshotter, Tree};
 use crate::solve::{Event, Observe, Work};
-use crate::store::{LayerBlob, Store};
+use crate::store::{self, LayerBlob, Store};
 use crate::sys::Cancel;
 
 /// Manifests are never larger (distribution-spec, "Pushing Manifests").
 const MAX_MANIFEST_BYTES: u64 = 4 << 20;
+
+/// A layer with fewer entries gets files: they are made sooner than an image of them is mounted for every step.
+const LEAST_ENTRIES: usize = 64;
+
+/// How much of a tar is written at once.
+const TEE_BYTES: usize = 256 << 10;
 
 /// Layers fetched and unpacked at once.
 const PARALLEL_LAYERS: usize = 4;
@@ -137,9 +146,59 @@ impl Library {
             return Ok(layer.set_tree(tree).clone());
         }
         let active = Arc::new(self.snapshots.empty()?);
-        self.unpack(layer, active.files(), TreeForm::Overlay(xattrs), asker)?;
+        if !self.image(layer, &active, xattrs, asker)? {
+            // What an image would have stood on.
+            let _ = std::fs::remove_file(active.image().data);
+            self.unpack(layer, active.files(), TreeForm::Overlay(xattrs), asker)?;
+        }
         active.bind(diff_id)?;
         Ok(layer.set_tree(active.tree()).clone())
+    }
+
+    /// Makes an image of a layer, where the kernel takes one and that is less work than making its files; tells whether
+    /// it has.
+    fn image(&self, layer: &Layer, active: &Active, xattrs: OverlayXattrs, asker: Asker<'_>) -> Result<bool, Error> {
+        if !self.snapshots.mounts_images()? {
+            return Ok(false);
+        }
+        let (diff_id, data) = (layer.diff_id()?, active.image().data);
+        let is_plain = self.store.has_blob(diff_id.digest())?.is_some();
+        if !is_plain {
+            // What is in a compressed layer shows on the way.
+            self.keep_tar(layer, &data, asker)?;
+        } else if self.store.layer_index(diff_id)?.is_none() {
+            self.index_by_reading(layer, asker)?;
+        }
+        let index = self.index_of(diff_id)?;
+        if index.entries.len() < LEAST_ENTRIES {
+            return Ok(false);
+        }
+        let size = self.store.layer_size(diff_id)?.ok_or(Error::LostLayer(diff_id))?;
+        let image = match ErofsImage::new(&index, size, xattrs) {
+            Ok(image) => image,
+            Err(unfit) => {
+                tracing::debug!(%diff_id, %unfit, "a layer gets files");
+                return Ok(false);
+            }
+        };
+        // The layer's tar may be removed with its last image, while somebody still works on this tree.
+        if is_plain && std::fs::hard_link(self.store.blob_path(diff_id.digest()), &data).is_err() {
+            return Ok(false);
+        }
+        active.write_image(&image)?;
+        Ok(true)
+    }
+
+    /// Writes the tar of a compressed layer to `path`, and learns what is in it.
+    fn keep_tar(&self, layer: &Layer, path: &Path, asker: Asker<'_>) -> Result<(), Error> {
+        let (diff_id, tar) = self.tar(layer, asker)?;
+        let failed = |source| store::Error::io("write", path, source);
+        let file = SparseWriter::new(File::create(path).map_err(failed)?);
+        let mut tee = Tee { from: asker.cancel.guard(tar), to: BufWriter::with_capacity(TEE_BYTES, file) };
+        let finished = layer::read(&mut tee, &Limits::default())?;
+        let file = tee.to.into_inner().map_err(io::IntoInnerError::into_error);
+        file.and_then(SparseWriter::finish).map_err(failed)?;
+        self.learn(diff_id, finished)
     }
 
     /// Returns the index of a layer.
@@ -150,11 +209,14 @@ impl Library {
         }
         let _work = layer.lock();
         if self.store.layer_index(diff_id)?.is_none() {
-            let (_, tar) = self.tar(layer, asker)?;
-            let finished = layer::read(asker.cancel.guard(tar), &Limits::default())?;
-            self.learn(diff_id, finished)?;
+            self.index_by_reading(layer, asker)?;
         }
         self.index_of(diff_id)
+    }
+
+    fn index_by_reading(&self, layer: &Layer, asker: Asker<'_>) -> Result<(), Error> {
+        let (diff_id, tar) = self.tar(layer, asker)?;
+        self.learn(diff_id, layer::read(asker.cancel.guard(tar), &Limits::default())?)
     }
 
     /// Returns the index of a layer that has one.
@@ -223,6 +285,10 @@ impl Library {
             Kind::FullCopy => OverlayXattrs::User,
         };
         let tree = self.tree(layer, xattrs, asker)?;
+        if let Some(tar) = tree.tar() {
+            let file = File::open(tar).map_err(|source| store::Error::io("open", tar, source))?;
+            return Ok(Box::new(Slice::new(file, offset, size)));
+        }
         let index = self.index(layer, asker)?;
         let entry = index.entries.get(node.id.entry as usize).ok_or(Error::LostLayer(diff_id))?;
         Ok(Box::new(crate::fs::Root::open(tree.path())?.open_file(&entry.path)?))
@@ -306,6 +372,20 @@ impl Library {
         self.registry.fetch_blob(&origin.reference, &origin.blob, &self.store, &progress, asker.cancel)?;
         tell(origin.blob.size, true);
         Ok(())
+    }
+}
+
+/// Keeps what is read.
+struct Tee<R, W> {
+    from: R,
+    to: W,
+}
+
+impl<R: Read, W: Write> Read for Tee<R, W> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.from.read(buffer)?;
+        self.to.write_all(&buffer[..got])?;
+        Ok(got)
     }
 }
 

@@ -154,8 +154,8 @@ fn of(access: graph::Access) -> runtime::Access {
 impl From<&View> for RootMount {
     fn from(view: &View) -> RootMount {
         match view.clone() {
-            View::Overlay { lower, upper, work, xattrs } => {
-                RootMount::Overlay { lower, upper, work, userxattr: xattrs == OverlayXattrs::User }
+            View::Overlay { lower, images, upper, work, xattrs } => {
+                RootMount::Overlay { lower, images, upper, work, userxattr: xattrs == OverlayXattrs::User }
             }
             View::Whole { path } => RootMount::Bind { path },
         }

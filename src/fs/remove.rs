@@ -104,7 +104,7 @@ fn open_to_empty(parent: impl AsFd, name: &[u8]) -> Result<OwnedFd, Errno> {
     let listable = rustix::fs::fstat(&handle)?.st_mode & 0o700 == 0o700;
     if !listable {
         // Through the descriptor, so that a link put in its place meanwhile is not followed.
-        chmod(super::xattr::through(&handle, b""), Mode::RWXU)?;
+        chmod(super::xattr::through(handle.as_fd(), b""), Mode::RWXU)?;
     }
     openat(&handle, ".", flags | OFlags::RDONLY, Mode::empty())
 }

@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lsetxattr};
@@ -11,8 +11,8 @@ use super::{At, Error, os_path};
 pub type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// The path by which a name in an open directory reaches calls that take only paths, however deep it lies.
-pub(super) fn through(directory: impl AsFd, name: &[u8]) -> PathBuf {
-    let directory = PathBuf::from(format!("/proc/self/fd/{}", directory.as_fd().as_raw_fd()));
+pub(super) fn through(directory: BorrowedFd<'_>, name: &[u8]) -> PathBuf {
+    let directory = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
     if name.is_empty() { directory } else { directory.join(os_path(name)) }
 }
 
@@ -21,7 +21,7 @@ pub(super) fn through(directory: impl AsFd, name: &[u8]) -> PathBuf {
 /// # Errors
 /// [`Error::Io`].
 pub fn xattrs(directory: impl AsFd, name: &[u8]) -> Result<Xattrs, Error> {
-    let path = through(directory, name);
+    let path = through(directory.as_fd(), name);
     let names = match sized(|buffer| llistxattr(&path, buffer)) {
         Err(Errno::OPNOTSUPP) => Vec::new(),
         names => names.at("list the extended attributes of", os_path(name))?,
@@ -40,7 +40,7 @@ pub fn xattrs(directory: impl AsFd, name: &[u8]) -> Result<Xattrs, Error> {
 /// # Errors
 /// [`Error::Io`].
 pub fn get_xattr(directory: impl AsFd, name: &[u8], key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-    value(&through(directory, name), key).at("read an extended attribute of", os_path(name))
+    value(&through(directory.as_fd(), name), key).at("read an extended attribute of", os_path(name))
 }
 
 /// Sets one extended attribute of `name` in `directory`; of a symbolic link, its own. An empty name means the
@@ -49,7 +49,7 @@ pub fn get_xattr(directory: impl AsFd, name: &[u8], key: &[u8]) -> Result<Option
 /// # Errors
 /// [`Error::Io`].
 pub fn set_xattr(directory: impl AsFd, name: &[u8], key: &[u8], value: &[u8]) -> Result<(), Error> {
-    let path = through(directory, name);
+    let path = through(directory.as_fd(), name);
     let set = if name.is_empty() {
         rustix::fs::setxattr(&path, key, value, XattrFlags::empty())
     } else {

@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::sys::mount;
+
 /// One isolated process: what it runs and what it sees.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerSpec {
@@ -67,6 +69,8 @@ pub enum RootMount {
     Overlay {
         /// Trees in overlayfs lower form, top first.
         lower: Vec<PathBuf>,
+        /// Those of them that are images, to be mounted in their places first.
+        images: Vec<mount::Image>,
         /// Receives the changes. Fresh: an overlay's upper directory is used once.
         upper: PathBuf,
         /// An empty directory on the file system of `upper`.

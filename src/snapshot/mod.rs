@@ -2,16 +2,20 @@
 //!
 //! ```text
 //!  trees/<n>/fs     a layer's files in overlayfs lower form; or, without overlayfs, all files of a stack
+//!  trees/<n>/image  where a layer has many files, an EROFS image of them, for which fs is the empty place
+//!  trees/<n>/data   their contents: the layer's tar
 //!  trees/<n>/work   overlayfs' own, while a process runs over it
 //! ```
 //!
 //! With overlayfs a step's changes are its upper directory, which then *is* the tree of the new layer: nothing is
-//! copied and nothing walked but what changed. Where the kernel or the file system of the store does not have it, a
+//! copied and nothing walked but what changed. A layer that comes from elsewhere has a tree made for it; making files is the
+//! dearest thing there is, so where the kernel mounts images from files (Linux 6.12, as root), only their names are
+//! written. Where the kernel or the file system of the store does not have it, a
 //! step gets a whole copy of all files, which is as right and much slower.
 
 use std::collections::HashSet;
-use std::fs::{self, DirBuilder, Permissions};
-use std::io;
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +23,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
 
-use crate::layer::OverlayXattrs;
+use crate::layer::{ErofsImage, Index, OverlayXattrs};
 use crate::oci::DiffId;
 use crate::store::{self, Store};
 use crate::sys::mount::{self, Attributes, Setting};
@@ -46,6 +50,7 @@ pub enum Error {
 #[derive(Debug, Clone)]
 pub struct Tree {
     path: PathBuf,
+    image: Option<mount::Image>,
     /// Keeps a directory that no layer owns yet.
     _active: Option<Arc<Active>>,
 }
@@ -56,12 +61,25 @@ impl Tree {
         &self.path
     }
 
-    fn of(tree: &store::Tree) -> Tree {
-        Tree { path: tree.path().join(FILES), _active: None }
+    /// Returns the file with the contents of all files, the layer's tar, where the directory has none of them.
+    pub fn tar(&self) -> Option<&Path> {
+        self.image.as_ref().map(|image| image.data.as_path())
+    }
+
+    fn at(path: PathBuf, active: Option<Arc<Active>>) -> Tree {
+        let image = Some(image(&path)).filter(|image| image.image.exists());
+        Tree { path, image, _active: active }
     }
 }
 
+/// Returns the image that may stand beside a directory of files.
+fn image(files: &Path) -> mount::Image {
+    mount::Image { image: files.with_file_name(IMAGE), data: files.with_file_name(DATA), place: files.to_owned() }
+}
+
 const FILES: &str = "fs";
+const IMAGE: &str = "image";
+const DATA: &str = "data";
 const WORK: &str = "work";
 
 /// How writable views are made.
@@ -78,6 +96,7 @@ pub enum Kind {
 pub struct Snapshotter {
     store: Store,
     kind: OnceLock<Kind>,
+    images: OnceLock<bool>,
 }
 
 /// A directory that a step may change. Dropped without being bound, it is removed.
@@ -96,6 +115,8 @@ pub enum View {
     Overlay {
         /// Trees, top first; none means that `upper` alone is the root.
         lower: Vec<PathBuf>,
+        /// Those of them that are images, to be mounted first.
+        images: Vec<mount::Image>,
         /// Takes the changes.
         upper: PathBuf,
         /// Overlayfs' own.
@@ -113,7 +134,7 @@ pub enum View {
 impl Snapshotter {
     /// Returns a snapshotter over `store`, which finds out how to work when it first has to.
     pub fn new(store: &Store) -> Snapshotter {
-        Snapshotter { store: store.clone(), kind: OnceLock::new() }
+        Snapshotter { store: store.clone(), kind: OnceLock::new(), images: OnceLock::new() }
     }
 
     /// Returns how writable views are made here.
@@ -133,7 +154,7 @@ impl Snapshotter {
     /// # Errors
     /// Those of the store.
     pub fn tree_of(&self, diff_id: DiffId) -> Result<Option<Tree>, Error> {
-        Ok(self.store.tree_of(diff_id)?.as_ref().map(Tree::of))
+        Ok(self.store.tree_of(diff_id)?.map(|tree| Tree::at(tree.path().join(FILES), None)))
     }
 
     /// Returns an empty directory for the files of a layer, or of a stack.
@@ -165,10 +186,36 @@ impl Snapshotter {
         // The kernel refuses the same directory twice (ELOOP), and stacks do have equal layers, empty ones above all. What
         // the lower one says, the upper one says again, whatever lies between.
         let mut seen = HashSet::new();
-        let top_first = lower.iter().rev().map(|tree| tree.path.clone());
-        let lower = top_first.filter(|path| seen.insert(path.clone())).collect();
-        active.view = View::Overlay { lower, upper, work, xattrs };
+        let top_first: Vec<&Tree> = lower.iter().rev().filter(|tree| seen.insert(tree.path.clone())).collect();
+        let images = top_first.iter().filter_map(|tree| tree.image.clone()).collect();
+        let lower = top_first.iter().map(|tree| tree.path.clone()).collect();
+        active.view = View::Overlay { lower, images, upper, work, xattrs };
         Ok(active)
+    }
+
+    /// Tells whether the tree of a layer may be an image here.
+    ///
+    /// # Errors
+    /// Those of making files in the store.
+    pub fn mounts_images(&self) -> Result<bool, Error> {
+        if let Some(known) = self.images.get() {
+            return Ok(*known);
+        }
+        let found = self.kind()? == Kind::Overlay(OverlayXattrs::Trusted) && self.probe_image()?;
+        Ok(*self.images.get_or_init(|| found))
+    }
+
+    fn probe_image(&self) -> Result<bool, Error> {
+        let active = self.empty()?;
+        let image = active.image();
+        fs::write(&image.data, b"").map_err(failed("write", &image.data))?;
+        let Ok(nothing) = ErofsImage::new(&Index::default(), 0, OverlayXattrs::Trusted) else { return Ok(false) };
+        active.write_image(&nothing)?;
+        let mounted = image.mount();
+        if let Err(error) = &mounted {
+            tracing::debug!(%error, "EROFS images cannot be mounted here");
+        }
+        Ok(mounted.is_ok())
     }
 
     /// Tries what overlayfs needs: device 0:0, the attribute of opaque directories, and a mount that nobody sees.
@@ -201,6 +248,10 @@ fn try_overlay(lower: &Path, view: &View, xattrs: OverlayXattrs) -> io::Result<(
     mount::create("overlay", &settings, Attributes::empty()).map(drop)
 }
 
+fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Io { action, path: path.to_owned(), source }
+}
+
 fn make_directory(path: &Path) -> Result<(), Error> {
     let made = DirBuilder::new().mode(0o755).create(path);
     made.map_err(|source| Error::Io { action: "create", path: path.to_owned(), source })
@@ -231,7 +282,31 @@ impl Active {
 
     /// Returns the directory as the tree of a layer to be. It lasts at least as long as what is returned.
     pub fn tree(self: &Arc<Active>) -> Tree {
-        Tree { path: self.files().to_owned(), _active: Some(self.clone()) }
+        Tree::at(self.files().to_owned(), Some(self.clone()))
+    }
+
+    /// Returns where an image goes that stands for the files.
+    pub fn image(&self) -> mount::Image {
+        image(self.files())
+    }
+
+    /// Makes an image stand for the files. Its contents must be in their place already.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write_image(&self, image: &ErofsImage) -> Result<(), Error> {
+        let (path, root) = (self.image().image, image.root());
+        let written = File::create(&path).and_then(|file| {
+            let mut out = BufWriter::new(file);
+            image.write(&mut out)?;
+            out.flush()
+        });
+        written.map_err(failed("write", &path))?;
+        // Whoever looks at the place alone sees the root's own mode and owner.
+        let place = self.files();
+        let dressed = chown(place, Some(root.uid), Some(root.gid))
+            .and_then(|()| fs::set_permissions(place, Permissions::from_mode(root.mode)));
+        dressed.map_err(failed("set mode and owner of", place))
     }
 
     /// Makes the directory the tree of a layer, for every process and build from now on. Where the layer has one

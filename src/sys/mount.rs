@@ -3,10 +3,11 @@
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::mount as raw;
 pub use rustix::mount::MountAttrFlags as Attributes;
+use serde::{Deserialize, Serialize};
 
 /// An option of a new file system.
 #[derive(Debug, Clone, Copy)]
@@ -25,13 +26,37 @@ pub enum Setting<'a> {
 /// What the kernel said to the type, an option or the whole.
 pub fn create(kind: &str, settings: &[Setting<'_>], attributes: Attributes) -> io::Result<OwnedFd> {
     let context = raw::fsopen(kind, raw::FsOpenFlags::FSOPEN_CLOEXEC)?;
-    // What /proc/mounts shows in its first column.
-    raw::fsconfig_set_string(&context, "source", kind)?;
+    // What /proc/mounts shows in its first column, where it is nothing that the file system is made from.
+    if !settings.iter().any(|setting| matches!(setting, Setting::Path("source", _))) {
+        raw::fsconfig_set_string(&context, "source", kind)?;
+    }
     for setting in settings {
         set(&context, *setting)?;
     }
     raw::fsconfig_create(&context)?;
     Ok(raw::fsmount(&context, raw::FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+}
+
+/// An EROFS image in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// The file with names and metadata.
+    pub image: PathBuf,
+    /// The file with contents, the image's second device.
+    pub data: PathBuf,
+    /// The directory over which it is to be mounted.
+    pub place: PathBuf,
+}
+
+impl Image {
+    /// Makes a mount that is attached nowhere yet.
+    ///
+    /// # Errors
+    /// What the kernel said: images in files are mounted since Linux 6.12, and by root.
+    pub fn mount(&self) -> io::Result<OwnedFd> {
+        let settings = [Setting::Path("source", &self.image), Setting::Path("device", &self.data), Setting::Flag("ro")];
+        create("erofs", &settings, Attributes::MOUNT_ATTR_RDONLY | Attributes::MOUNT_ATTR_NODEV)
+    }
 }
 
 fn set(context: &OwnedFd, setting: Setting<'_>) -> io::Result<()> {

@@ -53,6 +53,7 @@ impl Sandbox {
     fn spec(&self, argv: &[&str]) -> ContainerSpec {
         let root = RootMount::Overlay {
             lower: vec![self.path("lower")],
+            images: Vec::new(),
             upper: self.path("upper"),
             work: self.path("work"),
             userxattr: false,
@@ -316,6 +317,7 @@ fn a_failed_set_up_names_its_step() {
     let mut spec = sandbox.spec(&["true"]);
     spec.rootfs = RootMount::Overlay {
         lower: vec![sandbox.path("missing")],
+        images: Vec::new(),
         upper: sandbox.path("upper"),
         work: sandbox.path("work"),
         userxattr: false,

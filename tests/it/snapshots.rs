@@ -58,3 +58,50 @@ fn equal_layers_in_one_stack_are_no_obstacle() {
     let sandbox = sandbox.busybox(&(text + "RUN test ! -e /a && test -e /b && echo x > /x\n"));
     assert_eq!(sandbox.build().unwrap_or_else(|failure| panic!("{}", failure.text)).file("/x"), "x\n");
 }
+
+/// A layer of many files is a tree without files where the kernel takes it as an image; on a file system that has no
+/// such images it is unpacked. What steps see, and the layers they make, are the same.
+#[test]
+fn an_image_of_a_layer_is_as_good_as_its_files() {
+    if !(require(Need::Root) && require(Need::UserNamespaces) && require(Need::Busybox)) {
+        return;
+    }
+    let text = "FROM base AS work\nCOPY --chown=7:8 many /many\n\
+                RUN stat -c '%n %a %u %g %s %h' /many /many/* > /list && cat /many/* > /all\n\
+                RUN rm /many/f1 && echo new > /many/f2 && chmod 600 /many/f3 && ln /many/f4 /many/hard && mv /many /moved\n\
+                FROM base\nCOPY --from=work /moved/f5* /some/\n\
+                RUN --mount=from=work,source=/moved,target=/m cat /m/* > /list\n";
+    let files =
+        |sandbox: Sandbox| (0..300).fold(sandbox, |sandbox, n| sandbox.file(&format!("many/f{n}"), n.to_string()));
+    let built = |mount: &str| {
+        let sandbox = files(Sandbox::new()).busybox(text);
+        let kiln = sandbox.command(&["build", "-o", "type=oci,dest=built.tar", "context"]);
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &format!("{mount}\nexec \"$@\""), "sh"]);
+        command.arg(kiln.get_program()).args(kiln.get_args()).current_dir(sandbox.path(""));
+        command.envs(kiln.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let built = ran(command.env("KILN_LOG", "kiln::snapshot=debug"));
+        let has_none = built.stderr.contains("EROFS images cannot be mounted here");
+        built.ok();
+        let image = crate::support::Image::from_archive(&sandbox.path("built.tar"));
+        image.validate();
+        let layers: Vec<Vec<String>> =
+            image.layers().iter().map(|layer| layer.entries().iter().map(shown).collect()).collect();
+        (layers, has_none)
+    };
+    let (usual, has_none) = built("");
+    let (unpacked, has_none_there) = built("mount -t tmpfs -o mode=755 tmpfs root");
+    assert!(has_none || has_none_there, "no file system without images was found to compare with");
+    assert_eq!(usual, unpacked);
+    let list = usual.last().unwrap();
+    assert!(list.iter().any(|entry| entry.starts_with("list ")), "{list:?}");
+}
+
+/// Returns all of an entry but the times of what steps make, and of large files but their size.
+fn shown(entry: &crate::support::Entry) -> String {
+    let content = match entry.content() {
+        large if large.len() > 100_000 => large.len().to_string(),
+        small => String::from_utf8_lossy(small).into_owned(),
+    };
+    format!("{} {:?} {:o} {:?} {content}", entry.path(), entry.kind(), entry.mode(), entry.owner())
+}

@@ -14,7 +14,11 @@ use crate::sys::mount::{self, Attributes, Depth, Setting};
 pub(super) fn mount(root: &RootMount) -> Result<OwnedFd, Failure> {
     let place = root.changes();
     match root {
-        RootMount::Overlay { lower, upper, work, userxattr } if !lower.is_empty() => {
+        RootMount::Overlay { lower, images, upper, work, userxattr } if !lower.is_empty() => {
+            for image in images {
+                let mounted = image.mount().and_then(|mounted| mount::attach(mounted, open(&image.place)?));
+                mounted.step(format!("mount {}", image.image.display()))?;
+            }
             let overlay = Overlay { lower, upper, work, userxattr: *userxattr };
             overlay.mount().step("mount / (overlay)")?;
         }
