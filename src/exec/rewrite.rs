@@ -2,7 +2,7 @@ use std::io::{self, Read};
 
 use super::library::{Asker, Library};
 use super::{Error, Layer};
-use crate::layer::{self, Content, Entry, Kind, Metadata, Mtime, Writer};
+use crate::layer::{self, Content, Metadata, Mtime, Writer};
 use crate::store::Hashing;
 
 impl Library {
@@ -21,12 +21,13 @@ impl Library {
         let mut writer = Writer::new(asker.cancel.guard(ingest));
         for entry in &index.entries {
             let metadata = Metadata { mtime: entry.metadata.mtime.min(epoch), ..entry.metadata.clone() };
-            if let Kind::File { size, digest, offset } = entry.kind {
+            let (offset, size) = entry.kind.extent();
+            if size > 0 {
                 skip(&mut tar, offset - at).map_err(layer::Error::Read)?;
                 at = offset + size;
-                let content = Content::Known { size, digest, reader: &mut tar.by_ref().take(size) };
-                writer.append(&entry.path, &metadata, content)?;
-            } else if let Some(content) = content(entry) {
+            }
+            // A layer of kiln's own has no opaque directories.
+            if let Some(content) = Content::of(&entry.kind, &mut tar.by_ref().take(size)) {
                 writer.append(&entry.path, &metadata, content)?;
             }
         }
@@ -34,20 +35,6 @@ impl Library {
         ingest.into_inner().commit(Some((finished.diff_id.digest(), finished.size_bytes)))?;
         Ok(Layer::stored(self.add(finished)?))
     }
-}
-
-/// Returns what an entry holds that is no regular file. A layer of kiln's own has no opaque directories.
-fn content(entry: &Entry) -> Option<Content<'_>> {
-    Some(match &entry.kind {
-        Kind::File { .. } | Kind::Opaque => return None,
-        Kind::Directory => Content::Directory,
-        Kind::Symlink { target } => Content::Symlink(target),
-        Kind::Hardlink { target } => Content::Hardlink(target),
-        Kind::CharDevice { major, minor } => Content::CharDevice { major: *major, minor: *minor },
-        Kind::BlockDevice { major, minor } => Content::BlockDevice { major: *major, minor: *minor },
-        Kind::Fifo => Content::Fifo,
-        Kind::Whiteout => Content::Whiteout,
-    })
 }
 
 fn skip(reader: &mut impl Read, length: u64) -> io::Result<()> {

@@ -53,6 +53,16 @@ pub enum Kind {
     Opaque,
 }
 
+impl Kind {
+    /// Returns where in the layer's tar the content starts, and how many bytes it has: none of what is no file.
+    pub fn extent(&self) -> (u64, u64) {
+        match self {
+            Kind::File { size, offset, .. } => (*offset, *size),
+            _ => (0, 0),
+        }
+    }
+}
+
 /// Seconds and nanoseconds since the epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Mtime {

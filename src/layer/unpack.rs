@@ -15,8 +15,7 @@ use crate::fs::{self, At, Root, SparseWriter, os_path, remove_at, set_xattr};
 use super::archive::{Markers, Visit, is_layered, scan};
 use super::view::{join, split};
 use super::{
-    Content, EntryPath, Error, Finished, Index, Kind, Metadata, Mtime, OverlayXattrs, Ownership, Slice, TreeForm,
-    TreeOptions,
+    Content, EntryPath, Error, Finished, Index, Metadata, Mtime, OverlayXattrs, Ownership, Slice, TreeForm, TreeOptions,
 };
 
 /// Reads any layer's archive, uncompressed, to its end, and makes its tree in the directory `target` meanwhile.
@@ -71,23 +70,11 @@ impl Visit for Telling<'_> {
 pub fn materialize(index: &Index, archive: &File, target: &Path, options: &TreeOptions) -> Result<(), Error> {
     let mut maker = Maker::new(target, options)?;
     for entry in &index.entries {
-        let mut bytes;
-        let content = match &entry.kind {
-            Kind::File { size, digest, offset } => {
-                bytes = Slice::new(archive, *offset, *size);
-                Content::Known { size: *size, digest: *digest, reader: &mut bytes }
-            }
-            Kind::Directory => Content::Directory,
-            Kind::Symlink { target } => Content::Symlink(target),
-            Kind::Hardlink { target } => Content::Hardlink(target),
-            Kind::CharDevice { major, minor } => Content::CharDevice { major: *major, minor: *minor },
-            Kind::BlockDevice { major, minor } => Content::BlockDevice { major: *major, minor: *minor },
-            Kind::Fifo => Content::Fifo,
-            Kind::Whiteout => Content::Whiteout,
-            Kind::Opaque => {
-                maker.opaque(&entry.path)?;
-                continue;
-            }
+        let (offset, size) = entry.kind.extent();
+        let mut bytes = Slice::new(archive, offset, size);
+        let Some(content) = Content::of(&entry.kind, &mut bytes) else {
+            maker.opaque(&entry.path)?;
+            continue;
         };
         maker.entry(&entry.path, &entry.metadata, content).map_err(|error| match error {
             Error::SizeChanged { path, .. } => Error::IndexMismatch { path },

@@ -219,6 +219,23 @@ fn header<'a>(path: &[u8], metadata: &'a Metadata, content: &'a Content<'_>) -> 
     header
 }
 
+impl<'a> Content<'a> {
+    /// Returns what an entry of a layer holds; `bytes` are those of a file. The mark of an opaque directory is nothing.
+    pub fn of(kind: &'a Kind, bytes: &'a mut dyn Read) -> Option<Content<'a>> {
+        Some(match kind {
+            Kind::File { size, digest, .. } => Content::Known { size: *size, digest: *digest, reader: bytes },
+            Kind::Directory => Content::Directory,
+            Kind::Symlink { target } => Content::Symlink(target),
+            Kind::Hardlink { target } => Content::Hardlink(target),
+            Kind::CharDevice { major, minor } => Content::CharDevice { major: *major, minor: *minor },
+            Kind::BlockDevice { major, minor } => Content::BlockDevice { major: *major, minor: *minor },
+            Kind::Fifo => Content::Fifo,
+            Kind::Whiteout => Content::Whiteout,
+            Kind::Opaque => return None,
+        })
+    }
+}
+
 /// A stretch of a file: one entry's content in a layer's archive. It does not move the file's own position, so many
 /// may read the same file at once.
 #[derive(Debug)]
