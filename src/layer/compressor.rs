@@ -4,9 +4,9 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::codec::{Codec, Method};
 
-/// Blocks under way for each thread: one that is compressed, and one that is ready or waits to be written, so that
-/// reading and writing go on meanwhile. Memory is bounded by that.
-const BLOCKS_FOR_EACH_THREAD: usize = 2;
+/// Blocks under way beside those that are compressed: one that is ready or waits to be written, and one for the thread
+/// that is done next, so that reading and writing go on meanwhile. Memory is bounded by that.
+const BLOCKS_IN_WAITING: usize = 2;
 
 /// Compresses what is written to it, in blocks, on all of rayon's threads. Where pieces of the input end, and how many
 /// threads there are, does not change the bytes.
@@ -39,7 +39,7 @@ impl<W: Write> Compressor<W> {
             codec,
             block: Vec::new(),
             under_way: VecDeque::new(),
-            most: rayon::current_num_threads() * BLOCKS_FOR_EACH_THREAD,
+            most: rayon::current_num_threads() + BLOCKS_IN_WAITING,
             checksum: flate2::Crc::new(),
             has_begun: false,
         }
@@ -120,7 +120,7 @@ fn pack(codec: Codec, block: &[u8], is_last: bool) -> io::Result<Packed> {
 
 fn start(codec: Codec, block: Vec<u8>, is_last: bool) -> Receiver<io::Result<Packed>> {
     let (sender, receiver) = sync_channel(1);
-    rayon::spawn(move || {
+    rayon::spawn_fifo(move || {
         // Nobody waits for it where writing has failed.
         let _ = sender.send(pack(codec, &block, is_last));
     });

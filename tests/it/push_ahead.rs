@@ -126,6 +126,21 @@ fn layers_of_every_platform_are_uploaded_while_later_steps_run() {
 }
 
 #[test]
+fn layers_of_the_base_and_linked_ones_are_uploaded_too() {
+    if !require(Need::Busybox) {
+        return;
+    }
+    let server = registry();
+    let sandbox = Sandbox::new().file("a", "1").busybox("");
+    sandbox.kiln(&["build", "-t", "base:1", "context"]).ok();
+    // Two of the base, and one that lies beside them.
+    sandbox.write("Dockerfile", format!("FROM base:1\nCOPY --link a /a\n{}", wait(&server, "after/3")));
+    let ran = push(&sandbox, &server, &[]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!((uploaded(&server).len(), server.asked("PUT", "/manifests/1").len()), (5, 1));
+}
+
+#[test]
 fn a_build_that_fails_leaves_blobs_and_no_manifest() {
     if !require(Need::Busybox) {
         return;
