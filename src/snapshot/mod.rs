@@ -149,12 +149,21 @@ impl Snapshotter {
         Ok(*self.kind.get_or_init(|| found))
     }
 
-    /// Returns the tree of a layer where there is one.
+    /// Returns the tree of a layer where there is one that can be used.
     ///
     /// # Errors
     /// Those of the store.
     pub fn tree_of(&self, diff_id: DiffId) -> Result<Option<Tree>, Error> {
-        Ok(self.store.tree_of(diff_id)?.map(|tree| Tree::at(tree.path().join(FILES), None)))
+        let Some(kept) = self.store.tree_of(diff_id)? else { return Ok(None) };
+        let tree = Tree::at(kept.path().join(FILES), None);
+        // The machine may run an older kernel now, or the store lie on another file system.
+        if let Some(image) = &tree.image
+            && !*self.images.get_or_init(|| image.mount().is_ok())
+        {
+            self.store.drop_tree(&kept)?;
+            return Ok(None);
+        }
+        Ok(Some(tree))
     }
 
     /// Returns an empty directory for the files of a layer, or of a stack.

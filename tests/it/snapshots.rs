@@ -71,16 +71,9 @@ fn an_image_of_a_layer_is_as_good_as_its_files() {
                 RUN rm /many/f1 && echo new > /many/f2 && chmod 600 /many/f3 && ln /many/f4 /many/hard && mv /many /moved\n\
                 FROM base\nCOPY --from=work /moved/f5* /some/\n\
                 RUN --mount=from=work,source=/moved,target=/m cat /m/* > /list\n";
-    let files =
-        |sandbox: Sandbox| (0..300).fold(sandbox, |sandbox, n| sandbox.file(&format!("many/f{n}"), n.to_string()));
     let built = |mount: &str| {
         let sandbox = files(Sandbox::new()).busybox(text);
-        let kiln = sandbox.command(&["build", "-o", "type=oci,dest=built.tar", "context"]);
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", &format!("{mount}\nexec \"$@\""), "sh"]);
-        command.arg(kiln.get_program()).args(kiln.get_args()).current_dir(sandbox.path(""));
-        command.envs(kiln.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let built = ran(command.env("KILN_LOG", "kiln::snapshot=debug"));
+        let built = ran(&mut under(&sandbox, mount));
         let has_none = built.stderr.contains("EROFS images cannot be mounted here");
         built.ok();
         let image = crate::support::Image::from_archive(&sandbox.path("built.tar"));
@@ -95,6 +88,37 @@ fn an_image_of_a_layer_is_as_good_as_its_files() {
     assert_eq!(usual, unpacked);
     let list = usual.last().unwrap();
     assert!(list.iter().any(|entry| entry.starts_with("list ")), "{list:?}");
+}
+
+/// A store whose trees are images may find itself where the kernel does not mount them.
+#[test]
+fn a_store_that_has_moved_makes_its_trees_anew() {
+    if !(require(Need::Root) && require(Need::UserNamespaces) && require(Need::Busybox)) {
+        return;
+    }
+    let text = "COPY many /many\nRUN cat /many/f7 > /seven\n";
+    let sandbox = files(Sandbox::new()).busybox(text);
+    sandbox.build().unwrap();
+    let sandbox = sandbox.busybox(&format!("{text}RUN cat /many/f8 > /eight\n"));
+    let moved = "mkdir moved && mount -t tmpfs tmpfs moved && cp -a root/. moved && mount --bind moved root";
+    ran(&mut under(&sandbox, moved)).ok();
+    let image = crate::support::Image::from_archive(&sandbox.path("built.tar"));
+    assert_eq!((image.file("/seven"), image.file("/eight")), ("7".to_owned(), "8".to_owned()));
+}
+
+fn files(sandbox: Sandbox) -> Sandbox {
+    (0..300).fold(sandbox, |sandbox, n| sandbox.file(&format!("many/f{n}"), n.to_string()))
+}
+
+/// Returns the command that builds where `mounts`, a shell command, has changed what the store lies on.
+fn under(sandbox: &Sandbox, mounts: &str) -> Command {
+    let kiln = sandbox.command(&["build", "-o", "type=oci,dest=built.tar", "context"]);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-ec", &format!("{mounts}\nexec \"$@\""), "sh"]);
+    command.arg(kiln.get_program()).args(kiln.get_args()).current_dir(sandbox.path(""));
+    command.envs(kiln.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("KILN_LOG", "kiln::snapshot=debug");
+    command
 }
 
 /// Returns all of an entry but the times of what steps make, and of large files but their size.
