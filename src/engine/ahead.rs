@@ -13,6 +13,7 @@ use crate::exec::{Asker, Executor, Layer, Library, Output};
 use crate::frontend::Plan;
 use crate::graph::{BuildGraph, Input, NodeId, Op};
 use crate::image;
+use crate::layer::Mtime;
 use crate::oci::{DiffId, Reference};
 use crate::solve::{Execute, Lookup, Observe, Work};
 use crate::sys::Cancel;
@@ -24,15 +25,23 @@ pub(super) struct Ahead {
     threads: Vec<JoinHandle<()>>,
 }
 
+/// What is sent, and where.
+pub(super) struct Sending {
+    pub(super) library: Arc<Library>,
+    pub(super) names: Vec<Reference>,
+    pub(super) wanted: Wanted,
+    /// The layers that are made here are to have no later time.
+    pub(super) epoch: Option<Mtime>,
+    pub(super) observer: Arc<dyn Observe>,
+    /// Raised at the first failure.
+    pub(super) stop: Cancel,
+}
+
 /// What every thread knows.
 struct Shared {
-    library: Arc<Library>,
+    sending: Sending,
     /// One name in each repository.
     places: Vec<Reference>,
-    wanted: Wanted,
-    observer: Arc<dyn Observe>,
-    /// Raised at the first failure.
-    stop: Cancel,
     state: Mutex<State>,
 }
 
@@ -46,20 +55,17 @@ struct State {
 enum Task {
     /// Find out whether a registry takes anything from whoever asks.
     Ask(Reference),
-    Send(Layer),
+    /// Send a layer of a base image.
+    SendBase(Layer),
+    /// Send a layer that is made here.
+    SendOwn(Layer),
 }
 
 impl Ahead {
-    /// Begins to ask the registries of `names`, and to send the layers that are offered. The first failure raises `stop`.
-    pub(super) fn start(
-        names: &[Reference],
-        library: &Arc<Library>,
-        wanted: Wanted,
-        observer: Arc<dyn Observe>,
-        stop: Cancel,
-    ) -> Ahead {
+    /// Begins to ask the registries, and to send the layers that are offered.
+    pub(super) fn start(sending: Sending) -> Ahead {
         let mut places: Vec<Reference> = Vec::new();
-        for name in names {
+        for name in &sending.names {
             if !places.iter().any(|place| place.host() == name.host() && place.path() == name.path()) {
                 places.push(name.clone());
             }
@@ -67,8 +73,8 @@ impl Ahead {
         let (sender, receiver) = channel();
         // A closed channel takes nothing; this one has its receiver below.
         places.iter().for_each(|place| drop(sender.send(Task::Ask(place.clone()))));
-        let shared = Shared { library: library.clone(), places, wanted, observer, stop, state: Mutex::default() };
-        let (shared, receiver) = (Arc::new(shared), Arc::new(Mutex::new(receiver)));
+        let shared = Arc::new(Shared { sending, places, state: Mutex::default() });
+        let receiver = Arc::new(Mutex::new(receiver));
         let thread = |_| {
             let (shared, receiver) = (shared.clone(), receiver.clone());
             std::thread::spawn(move || shared.work(&receiver))
@@ -78,10 +84,10 @@ impl Ahead {
     }
 
     /// Sends a layer as soon as it is made.
-    fn offer(&self, layer: &Layer) {
+    fn offer(&self, task: Task) {
         if let Some(tasks) = &self.tasks {
-            // Nobody takes it where all threads have ended, and then a failure has been kept.
-            let _ = tasks.send(Task::Send(layer.clone()));
+            // Nobody takes it where all threads have panicked; then it is sent with the image.
+            let _ = tasks.send(task);
         }
     }
 
@@ -112,7 +118,7 @@ impl Ahead {
 impl Drop for Ahead {
     fn drop(&mut self) {
         if !self.threads.is_empty() {
-            self.shared.stop.cancel();
+            self.shared.sending.stop.cancel();
             self.join();
         }
     }
@@ -123,32 +129,39 @@ impl Shared {
         loop {
             let next = tasks.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(task) = next else { return };
-            if self.stop.is_cancelled() {
+            if self.sending.stop.is_cancelled() {
                 continue;
             }
-            let done = match task {
-                Task::Ask(place) => self.library.registry().may_push(&place, &self.stop).map_err(Error::from),
-                Task::Send(layer) => self.send(&layer),
-            };
-            if let Err(error) = done {
+            if let Err(error) = self.perform(&task) {
                 self.fail(error);
             }
         }
     }
 
+    fn perform(&self, task: &Task) -> Result<(), Error> {
+        let Sending { library, epoch, observer, stop, .. } = &self.sending;
+        match (task, epoch) {
+            (Task::Ask(place), _) => Ok(library.registry().may_push(place, stop)?),
+            // Why there is no layer is told by its step.
+            (Task::SendBase(layer) | Task::SendOwn(layer), _) if layer.diff_id().is_err() => Ok(()),
+            (Task::SendOwn(layer), Some(epoch)) => {
+                self.send(&library.rewritten(layer, *epoch, Asker { step: None, observer, cancel: stop })?)
+            }
+            (Task::SendBase(layer) | Task::SendOwn(layer), _) => self.send(layer),
+        }
+    }
+
     fn send(&self, layer: &Layer) -> Result<(), Error> {
-        // Why there is no layer is told by its step.
-        let Ok(diff_id) = layer.diff_id() else { return Ok(()) };
+        let diff_id = layer.diff_id()?;
         if !self.lock().begun.insert(diff_id) {
             return Ok(());
         }
-        let asker = Asker { step: None, observer: &self.observer, cancel: &self.stop };
-        let blob = descriptor(self.library.blob(layer, asker)?);
-        let packer = Packer { store: self.library.store(), observer: &self.observer, cancel: &self.stop };
-        let blob = packer.layer(&image::Layer { diff_id, blob }, self.wanted)?.blob;
+        let Sending { library, wanted, observer, stop, .. } = &self.sending;
+        let blob = descriptor(library.blob(layer, Asker { step: None, observer, cancel: stop })?);
+        let packer = Packer { store: library.store(), observer, cancel: stop };
+        let blob = packer.layer(&image::Layer { diff_id, blob }, *wanted)?.blob;
         for place in &self.places {
-            let (library, observer) = (&self.library, &self.observer);
-            send_blob(&blob, place, library.registry(), library.store(), observer, &self.stop)?;
+            send_blob(&blob, place, library.registry(), library.store(), observer, stop)?;
             self.lock().sent.add(place, blob.digest);
         }
         Ok(())
@@ -157,9 +170,9 @@ impl Shared {
     /// Keeps the first failure. What fails after a stop fails because of it.
     fn fail(&self, error: Error) {
         let mut state = self.lock();
-        if !self.stop.is_cancelled() {
+        if !self.sending.stop.is_cancelled() {
             state.failure = Some(error);
-            self.stop.cancel();
+            self.sending.stop.cancel();
         }
     }
 
@@ -183,11 +196,6 @@ impl Chain {
         let targets = plan.images.iter().filter_map(|image| image.target);
         let bases = targets.map(|target| base(&plan.graph, target)).filter(|&base| is_source(&plan.graph, base));
         Chain { own, bases: bases.collect() }
-    }
-
-    /// Returns the nodes of base images alone: the other layers are still to be changed.
-    pub(super) fn bases_alone(self) -> Chain {
-        Chain { own: BTreeSet::new(), ..self }
     }
 }
 
@@ -224,9 +232,9 @@ impl Watched<'_> {
     fn offer(&self, node: NodeId, output: &Output) {
         let Some(ahead) = self.ahead else { return };
         if self.chain.bases.contains(&node) {
-            output.stack().layers().iter().for_each(|layer| ahead.offer(layer));
+            output.stack().layers().iter().for_each(|layer| ahead.offer(Task::SendBase(layer.clone())));
         } else if self.chain.own.contains(&node) {
-            output.stack().layers().last().into_iter().for_each(|layer| ahead.offer(layer));
+            output.stack().layers().last().into_iter().for_each(|layer| ahead.offer(Task::SendOwn(layer.clone())));
         }
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::ahead::{Ahead, Chain, Watched};
+use super::ahead::{Ahead, Chain, Sending, Watched};
 use super::assemble::{Times, assemble};
 use super::check::plan_options;
 use super::compress::Wanted;
@@ -239,8 +239,8 @@ impl Job<'_> {
             cancel: stop.clone(),
         };
         let executor = Executor::new(library.clone(), setting);
-        let ahead = self.ahead(&library, &stop);
-        let watched = Watched { executor: &executor, ahead: ahead.as_ref(), chain: self.chain(&plan) };
+        let ahead = self.ahead(&plan, &library, &stop);
+        let watched = Watched { executor: &executor, ahead: ahead.as_ref(), chain: Chain::of(&plan) };
         // What failed ahead has stopped the rest, whose own complaints tell nothing then.
         let told = |error: Error| ahead.as_ref().and_then(Ahead::failure).unwrap_or(error);
         let solved = self.solve(&plan, &targets, &watched, &stop);
@@ -258,19 +258,17 @@ impl Job<'_> {
     }
 
     /// Begins to push, where that is wanted. A second build is not, and one that may not be reproducible not yet.
-    fn ahead(&self, library: &Arc<Library>, stop: &Cancel) -> Option<Ahead> {
+    fn ahead(&self, plan: &Plan, library: &Arc<Library>, stop: &Cancel) -> Option<Ahead> {
         let options = self.options;
-        let start = || {
-            let wanted = Wanted::asked(options.packing);
-            Ahead::start(&options.tags, library, wanted, self.observer(), stop.clone())
+        let sending = || Sending {
+            library: library.clone(),
+            names: options.tags.clone(),
+            wanted: Wanted::asked(options.packing),
+            epoch: plan.epoch.filter(|_| self.rewrites()).map(mtime),
+            observer: self.observer(),
+            stop: stop.clone(),
         };
-        (options.push && !options.verify && !self.is_perturbed).then(start)
-    }
-
-    /// Returns the nodes whose layers can be pushed as they are.
-    fn chain(&self, plan: &Plan) -> Chain {
-        let chain = Chain::of(plan);
-        if self.rewrites() && plan.epoch.is_some() { chain.bases_alone() } else { chain }
+        (options.push && !options.verify && !self.is_perturbed).then(|| Ahead::start(sending()))
     }
 
     fn plan(&self, loaded: &Loaded, build_args: Arguments, library: &Library, named: &Named) -> Result<Plan, Error> {

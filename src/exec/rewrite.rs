@@ -6,11 +6,24 @@ use crate::layer::{self, Content, Metadata, Mtime, Writer};
 use crate::store::Hashing;
 
 impl Library {
-    /// Returns `layer` with no modification time later than `epoch`; itself where it has none.
+    /// Returns `layer` with no modification time later than `epoch`; itself where it has none. It is written once.
     ///
     /// # Errors
     /// Those of reading a layer and of writing one.
     pub fn rewritten(&self, layer: &Layer, epoch: Mtime, asker: Asker<'_>) -> Result<Layer, Error> {
+        let mut known = layer.rewritten();
+        if let Some((_, rewritten)) = known.as_ref().filter(|(limit, _)| *limit == epoch) {
+            return Ok(rewritten.clone());
+        }
+        let rewritten = self.rewrite(layer, epoch, asker)?;
+        // A layer that is its own result would keep itself alive.
+        if !rewritten.is(layer) {
+            *known = Some((epoch, rewritten.clone()));
+        }
+        Ok(rewritten)
+    }
+
+    fn rewrite(&self, layer: &Layer, epoch: Mtime, asker: Asker<'_>) -> Result<Layer, Error> {
         let index = self.index(layer, asker)?;
         if index.entries.iter().all(|entry| entry.metadata.mtime.seconds <= epoch.seconds) {
             return Ok(layer.clone());

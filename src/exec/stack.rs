@@ -2,6 +2,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::Error;
 use super::promise::{Keeper, Promise};
+use crate::layer::Mtime;
 use crate::oci::{ChainId, Descriptor, DiffId, Manifest, Reference};
 use crate::snapshot::Tree;
 
@@ -14,6 +15,8 @@ struct State {
     origin: Option<Origin>,
     /// Found or made once.
     tree: OnceLock<Tree>,
+    /// The layer with no time later than this one, once somebody has wanted it. Held while it is made.
+    rewritten: Mutex<Option<(Mtime, Layer)>>,
     /// Held while bytes are fetched or a tree is made, so that two steps do not do it twice.
     work: Mutex<()>,
 }
@@ -51,7 +54,13 @@ impl Layer {
     }
 
     fn new(diff_id: Promise<Result<DiffId, Arc<Error>>>, origin: Option<Origin>) -> Layer {
-        Layer(Arc::new(State { diff_id, origin, tree: OnceLock::new(), work: Mutex::new(()) }))
+        Layer(Arc::new(State {
+            diff_id,
+            origin,
+            tree: OnceLock::new(),
+            rewritten: Mutex::default(),
+            work: Mutex::new(()),
+        }))
     }
 
     /// Returns the layer's identity; waits for a layer that is being written.
@@ -64,6 +73,11 @@ impl Layer {
         self.0.diff_id.get()?.ok()
     }
 
+    /// Tells whether both are one layer, not only equal ones.
+    pub(super) fn is(&self, other: &Layer) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub(super) fn origin(&self) -> Option<&Origin> {
         self.0.origin.as_ref()
     }
@@ -74,6 +88,10 @@ impl Layer {
 
     pub(super) fn set_tree(&self, tree: Tree) -> &Tree {
         self.0.tree.get_or_init(|| tree)
+    }
+
+    pub(super) fn rewritten(&self) -> MutexGuard<'_, Option<(Mtime, Layer)>> {
+        self.0.rewritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, ()> {
