@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::fault_server::{Asked, FaultServer, Reply};
+use crate::support::fault_server::{Asked, End, FaultServer, Reply};
 use crate::support::registry::Registry;
 use crate::support::{Need, Ran, Sandbox, require};
 
@@ -217,4 +217,27 @@ fn images_that_are_pushed_meanwhile_are_whole() {
         assert_eq!((image.id(), image.file("/b")), (from.image(&name(path)).id(), "1".to_owned()), "{path}");
         image.validate();
     }
+}
+
+#[test]
+fn an_interrupt_ends_uploads_too() {
+    if !require(Need::Busybox) {
+        return;
+    }
+    let (uploads, nothing) = (Count::default(), Count::default());
+    let begun = uploads.clone();
+    let server = FaultServer::start(move |asked| match asked.path.as_str() {
+        "/never" if nothing.reaches(1) => Reply::ok(""),
+        _ if asked.is("PUT", "/uploads/") => {
+            uploads.add();
+            Reply::status(201).end(End::Silent)
+        }
+        _ => answer(asked),
+    });
+    let sandbox = Sandbox::new().busybox(&wait(&server, "never"));
+    let name = format!("{}/app:1", server.host());
+    let build = sandbox.start(&["build", "--push", "-t", &name, "context"]);
+    assert!(begun.reaches(1));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&build), rustix::process::Signal::INT).unwrap();
+    assert_eq!(build.wait_with_output().unwrap().status.code(), Some(130));
 }
