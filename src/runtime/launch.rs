@@ -1,7 +1,8 @@
+use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
@@ -31,6 +32,7 @@ pub enum Stream {
 pub struct Native {
     executable: PathBuf,
     protected: Arc<OnceLock<OwnedFd>>,
+    images: Arc<Mutex<HashMap<PathBuf, Arc<OwnedFd>>>>,
 }
 
 impl Default for Native {
@@ -42,7 +44,7 @@ impl Default for Native {
 impl Native {
     /// Returns a runtime whose init is `executable`: a program whose `main` begins with [`enter`](super::enter).
     pub fn with_init(executable: impl Into<PathBuf>) -> Native {
-        Native { executable: executable.into(), protected: Arc::default() }
+        Native { executable: executable.into(), protected: Arc::default(), images: Arc::default() }
     }
 
     /// Runs `spec` to its end. `output` gets what it writes, as it comes. Mount points that had to be made in the root
@@ -77,7 +79,8 @@ impl Native {
     }
 
     fn start(&self, spec: &ContainerSpec) -> Result<(Process, Pipes), Error> {
-        let order = order(spec)?;
+        let (spec, images) = self.holding_images(spec);
+        let order = order(&spec)?;
         let (stdin, _) = pipe()?;
         let (stdout, stdout_end) = pipe()?;
         let (stderr, stderr_end) = pipe()?;
@@ -90,7 +93,10 @@ impl Native {
         let process = clone::spawn(&clone::Program {
             executable: self.protected()?,
             name: INIT_NAME,
-            fds: &[stdin.as_fd(), stdout_end.as_fd(), stderr_end.as_fd(), order.as_fd(), report_end.as_fd()],
+            fds: &[stdin.as_fd(), stdout_end.as_fd(), stderr_end.as_fd(), order.as_fd(), report_end.as_fd()]
+                .into_iter()
+                .chain(images.iter().map(|image| image.as_fd()))
+                .collect::<Vec<_>>(),
             namespaces,
         })
         .map_err(launch("start a process"))?;
@@ -103,7 +109,42 @@ impl Native {
     }
 }
 
+/// Descriptors that init has in any case.
+const FIXED_FDS: RawFd = 5;
+/// Further ones are mounted by init itself.
+const MOST_IMAGES: usize = 128;
+/// Above all numbers that descriptors get in init, so that none takes the place of another there.
+const LOWEST_IMAGE_FD: RawFd = FIXED_FDS + MOST_IMAGES as RawFd;
+
 impl Native {
+    /// Returns the container with a number for each image that this process keeps mounted, and the descriptors from
+    /// [`FIXED_FDS`] on. While a mount is kept, so is what the kernel has read of it, from one step to the next.
+    fn holding_images(&self, spec: &ContainerSpec) -> (ContainerSpec, Vec<Arc<OwnedFd>>) {
+        let mut spec = spec.clone();
+        let trees = spec.mounts.iter_mut().filter_map(|mount| match &mut mount.kind {
+            MountKind::Tree { root, .. } => Some(root),
+            _ => None,
+        });
+        let roots = std::iter::once(&mut spec.rootfs).chain(trees);
+        let mut held = Vec::new();
+        let mut known = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        for root in roots {
+            let RootMount::Overlay { images, .. } = root else { continue };
+            for image in images {
+                // One that cannot be mounted here is for init to complain about.
+                let keep =
+                    || Some(Arc::new(rustix::io::fcntl_dupfd_cloexec(image.mount().ok()?, LOWEST_IMAGE_FD).ok()?));
+                let mount = known.get(&image.image).cloned().or_else(keep);
+                if let Some(mount) = mount.filter(|_| held.len() < MOST_IMAGES) {
+                    known.insert(image.image.clone(), mount.clone());
+                    image.held = Some(FIXED_FDS + held.len() as RawFd);
+                    held.push(mount);
+                }
+            }
+        }
+        (spec, held)
+    }
+
     fn protected(&self) -> Result<BorrowedFd<'_>, Error> {
         if let Some(made) = self.protected.get() {
             return Ok(made.as_fd());

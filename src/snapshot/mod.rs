@@ -74,7 +74,12 @@ impl Tree {
 
 /// Returns the image that may stand beside a directory of files.
 fn image(files: &Path) -> mount::Image {
-    mount::Image { image: files.with_file_name(IMAGE), data: files.with_file_name(DATA), place: files.to_owned() }
+    mount::Image {
+        image: files.with_file_name(IMAGE),
+        data: files.with_file_name(DATA),
+        place: files.to_owned(),
+        held: None,
+    }
 }
 
 const FILES: &str = "fs";

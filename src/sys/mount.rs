@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use rustix::mount as raw;
@@ -46,6 +46,8 @@ pub struct Image {
     pub data: PathBuf,
     /// The directory over which it is to be mounted.
     pub place: PathBuf,
+    /// The descriptor of a mount of it, that the process which is to attach one inherits.
+    pub held: Option<RawFd>,
 }
 
 impl Image {

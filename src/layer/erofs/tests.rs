@@ -65,7 +65,7 @@ fn both(tar: &[u8]) -> Option<(Vec<String>, Vec<String>)> {
     image.write(&mut bytes).unwrap();
     assert_eq!(bytes.len() as u64, image.blocks * BLOCK);
     fs::write(at("image"), bytes).unwrap();
-    let image = mount::Image { image: at("image"), data: at("tar"), place: at("") };
+    let image = mount::Image { image: at("image"), data: at("tar"), place: at(""), held: None };
     let mounted = image.mount().ok()?;
     let seen = listing(Path::new(&format!("/proc/self/fd/{}/.", mounted.as_raw_fd())));
     Some((seen, listing(&at("files"))))

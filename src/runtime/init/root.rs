@@ -7,6 +7,7 @@ use rustix::mount::{MountFlags, UnmountFlags, unmount};
 
 use crate::runtime::spec::RootMount;
 use crate::runtime::wire::{Failure, Step};
+use crate::sys::clone;
 use crate::sys::mount::{self, Attributes, Depth, Setting};
 
 /// Mounts the root, over the directory that receives its changes: it surely exists, and nothing else here needs it.
@@ -16,7 +17,7 @@ pub(super) fn mount(root: &RootMount) -> Result<OwnedFd, Failure> {
     match root {
         RootMount::Overlay { lower, images, upper, work, userxattr } if !lower.is_empty() => {
             for image in images {
-                let mounted = image.mount().and_then(|mounted| mount::attach(mounted, open(&image.place)?));
+                let mounted = mounted(image).and_then(|mounted| mount::attach(mounted, open(&image.place)?));
                 mounted.step(format!("mount {}", image.image.display()))?;
             }
             let overlay = Overlay { lower, upper, work, userxattr: *userxattr };
@@ -27,6 +28,17 @@ pub(super) fn mount(root: &RootMount) -> Result<OwnedFd, Failure> {
         }
     }
     open(place).step("open /")
+}
+
+/// Returns a mount of an image: a copy of the one that kiln keeps, with which it shares all that the kernel has read. Mounts
+/// of nobody's namespace can be copied since Linux 6.15.
+fn mounted(image: &mount::Image) -> io::Result<OwnedFd> {
+    if let Some(held) = image.held
+        && let Ok(copy) = mount::copy(clone::inherited(held)?, "", Depth::One)
+    {
+        return Ok(copy);
+    }
+    image.mount()
 }
 
 fn bind(place: &Path) -> io::Result<()> {
