@@ -1,6 +1,6 @@
 mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -241,7 +241,13 @@ impl Context {
             _ => Some(empty),
         };
         let mut digests: Vec<Option<Digest>> = entries.iter().map(known).collect();
-        let unknown: Vec<usize> = (0..entries.len()).filter(|&index| digests[index].is_none()).collect();
+        // Names of one file are read once: a tree of hard links would be read as often as it has names.
+        let mut first: HashMap<StatKey, usize> = HashMap::new();
+        let is_first = |&index: &usize| {
+            let entry = &entries[index];
+            digests[index].is_none() && (entry.links < 2 || *first.entry(entry.key).or_insert(index) == index)
+        };
+        let unknown: Vec<usize> = (0..entries.len()).filter(is_first).collect();
         let hashed: Vec<(Digest, bool)> =
             unknown.par_iter().map(|&index| self.hash(&entries[index])).collect::<Result<_, Error>>()?;
         for (index, (digest, settled)) in unknown.into_iter().zip(hashed) {
@@ -250,7 +256,9 @@ impl Context {
                 cache.put(entries[index].key, digest);
             }
         }
-        Ok(digests.into_iter().map(|digest| digest.unwrap_or(empty)).collect())
+        let of_first = |entry: &Entry| first.get(&entry.key).and_then(|&index| digests[index]);
+        let all = entries.iter().zip(&digests).map(|(entry, digest)| digest.or_else(|| of_first(entry)));
+        Ok(all.map(|digest| digest.unwrap_or(empty)).collect())
     }
 
     /// Says why a path is not in the context.

@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::os::unix::fs::symlink;
 use std::sync::Mutex;
 use std::thread;
@@ -165,6 +164,17 @@ impl DigestCache for Memory {
     fn put(&self, key: StatKey, digest: Digest) {
         self.0.lock().unwrap().insert(key, digest);
     }
+}
+
+#[test]
+fn a_file_of_many_names_is_read_once() {
+    let directory = directory(&["a", "c"]);
+    std::fs::hard_link(directory.path().join("a"), directory.path().join("b")).unwrap();
+    let context = context(&directory, "");
+    let mut entries = context.list(b"").unwrap();
+    // Whoever opened it under this name would fail.
+    entries[1].path = b"nowhere".to_vec();
+    assert_eq!(context.digests(&entries).unwrap(), [Digest::of(b"a"), Digest::of(b"a"), Digest::of(b"c")]);
 }
 
 #[test]
