@@ -82,9 +82,6 @@ fn lookup(text: &str, passwd: &str, group: &str) -> Result<User, UserError> {
         (None, None) => return Err(UserError::NoUser(name.to_owned())),
     };
     let home = account.as_ref().map(|account| account.home).filter(|home| !home.is_empty()).unwrap_or("/").to_owned();
-    if text.is_empty() {
-        return Ok(User { uid: 0, gid: 0, groups: vec![0], home });
-    }
     let gid = group_name.map_or(Ok(listed_gid), |name| gid_of(name, group))?;
     let mut all = vec![gid];
     if let (None, Some(account)) = (group_name, &account) {
@@ -125,7 +122,7 @@ mod tests {
     #[test]
     fn users_are_found_as_buildkit_finds_them() {
         let cases: [(&str, u32, u32, &[u32], &str); 9] = [
-            ("", 0, 0, &[0], "/root"),
+            ("", 0, 0, &[0, 10], "/root"),
             ("root", 0, 0, &[0, 10], "/root"),
             ("app", 1000, 1001, &[1001, 10, 44], "/home/app"),
             ("1000", 1000, 1001, &[1001, 10, 44], "/home/app"),
