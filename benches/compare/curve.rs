@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::lab::Lab;
 use crate::measure::{Cost, Job, measure};
-use crate::peer::{self, Build, Kind, Tool};
+use crate::peer::{Build, Kind, Tool};
 use crate::workload::dockerfile;
 use crate::{Result, data, say};
 
@@ -157,7 +157,7 @@ pub(crate) fn run(lab: &Lab, curve: &Curve, all: bool, runs: usize) -> Result<Se
         let (mut first, mut again) = (Vec::new(), Vec::new());
         for _ in 0..runs {
             own.reset("")?;
-            know_base(lab, &own, &directory)?;
+            lab.know_base(&own)?;
             first.push(build(lab, &own, curve, &context, size)?);
             again.push(build(lab, &own, curve, &context, size)?);
         }
@@ -167,15 +167,6 @@ pub(crate) fn run(lab: &Lab, curve: &Curve, all: bool, runs: usize) -> Result<Se
         fs::remove_dir_all(&directory)?;
     }
     Ok(Series { name: curve.name, what: curve.what, unit: curve.unit, points })
-}
-
-/// Has the base image fetched and unpacked, which is no part of any curve.
-fn know_base(lab: &Lab, tool: &Tool, directory: &Path) -> Result<()> {
-    let context = directory.join("base");
-    fs::create_dir_all(&context)?;
-    dockerfile(&context, &format!("FROM {}\nRUN :\n", lab.base))?;
-    let build = Build { context: &context, tag: "base:1", use_cache: true };
-    peer::run(&tool.build(&build), &tool.environment())
 }
 
 fn build(lab: &Lab, tool: &Tool, curve: &Curve, context: &Path, size: u64) -> Result<Cost> {

@@ -31,15 +31,17 @@ pub(crate) struct Lab {
     /// Differs from one call to the next, since a daemon remembers what the last one built.
     stamp: u128,
     count: Cell<u32>,
-    _temporary: Option<TempDir>,
+    _temporary: TempDir,
 }
 
 impl Lab {
     /// Starts the registry, looks for the builders of these names (all if there are none), and pushes the base image.
-    pub(crate) fn open(directory: Option<&Path>, only: &[String]) -> Result<Lab> {
-        let temporary = if directory.is_none() { Some(TempDir::with_prefix("compare-")?) } else { None };
-        let directory = directory.or(temporary.as_ref().map(TempDir::path)).ok_or("no directory")?.to_owned();
-        fs::create_dir_all(&directory)?;
+    ///
+    /// All of it is in a new directory, below `parent` if there is one, and goes with it.
+    pub(crate) fn open(parent: Option<&Path>, only: &[String]) -> Result<Lab> {
+        let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
+        let temporary = TempDir::with_prefix_in("compare-", parent)?;
+        let directory = temporary.path().to_owned();
         let registry = Registry::start(&directory)?;
         let (tools, absent) = peer::find(&directory, only)?;
         let kiln = tools.iter().find(|tool| tool.kind == Kind::Kiln).ok_or("kiln is to be among the builders")?;
@@ -80,6 +82,15 @@ impl Lab {
         peer::run(&self.source.push(&build), &self.source.environment())
     }
 
+    /// Has a tool fetch and unpack the base image, which is no part of any work.
+    pub(crate) fn know_base(&self, tool: &Tool) -> Result<()> {
+        let context = self.directory.join("known");
+        fs::create_dir_all(&context)?;
+        dockerfile(&context, &format!("FROM {}\nRUN :\n", self.base))?;
+        let build = Build { context: &context, tag: "known:1", use_cache: true };
+        peer::run(&tool.build(&build), &tool.environment())
+    }
+
     /// A stamp that no tool has seen, of the same length each time.
     pub(crate) fn stamp(&self) -> String {
         self.count.set(self.count.get() + 1);
@@ -91,6 +102,13 @@ impl Lab {
         say(&format!("{}: {}", work.name, work.what));
         let bench = Bench::new(self, work)?;
         let mut columns: Vec<Column> = self.tools.iter().map(|tool| Column::new(Some(tool))).collect();
+        for column in &mut columns {
+            let known = column.tool.map_or(Ok(()), |tool| self.know_base(tool));
+            column.failure = known.err().map(|error| error.to_string());
+            if column.failure.is_some() {
+                column.say(0);
+            }
+        }
         columns.push(Column::new(None));
         // What may know everything learns it in a run before the first.
         let first = if work.knows == Knows::Everything { 0 } else { 1 };
@@ -147,11 +165,12 @@ impl<'a> Column<'a> {
             }
             None => None,
         };
-        if let Some(tool) = self.tool.filter(|_| bench.work.knows == Knows::Nothing) {
-            // The next piece of work does not depend on it.
+        if let Some(tool) = self.tool {
+            // For the sake of daemons, which keep it beyond this program's end; it may not be there.
             let _ = tool.reset(&bench.tag(tool));
         }
-        Measured { tool: self.name(), costs: self.costs, proof, failure }
+        let pushed_bytes = self.tool.filter(|_| proof.is_some()).and_then(|tool| bench.pushed_bytes(tool));
+        Measured { tool: self.name(), costs: self.costs, proof, pushed_bytes, failure }
     }
 }
 
@@ -256,10 +275,19 @@ impl<'a> Bench<'a> {
         Ok(fs::rename(before, next)?)
     }
 
+    /// The layers in the registry, where the work ends there.
+    fn pushed(&self, tool: &Tool) -> Option<Result<Vec<PathBuf>>> {
+        let pushes = matches!(self.work.act, Act::Push | Act::PushAgain | Act::BuildAndPush);
+        pushes.then(|| self.lab.registry.layers(&format!("{}/{}", tool.name, self.work.name)))
+    }
+
+    fn pushed_bytes(&self, tool: &Tool) -> Option<u64> {
+        self.pushed(tool)?.ok()?.iter().map(|layer| Some(fs::metadata(layer).ok()?.len())).sum()
+    }
+
     fn proof(&self, tool: &Tool) -> Result<Listing> {
-        if matches!(self.work.act, Act::Push | Act::PushAgain | Act::BuildAndPush) {
-            let repository = format!("{}/{}", tool.name, self.work.name);
-            return proof::of_layers(&self.lab.registry.layers(&repository)?);
+        if let Some(layers) = self.pushed(tool) {
+            return proof::of_layers(&layers?);
         }
         let (context, tag) = (self.built(), self.tag(tool));
         let archive = self.directory.join(format!("{}.tar", tool.name));

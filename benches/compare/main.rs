@@ -58,10 +58,10 @@ struct Arguments {
     /// Write the curves as SVG to this directory
     #[arg(long, value_name = "DIR")]
     plot: Option<PathBuf>,
-    /// Keep everything below this directory (default: a temporary one)
+    /// Keep everything in a temporary directory below this one
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Everything, with the work that takes many minutes or gigabytes
+    /// Also the work and the sizes that take many minutes or gigabytes; without a WORKLOAD, everything
     #[arg(long)]
     all: bool,
     /// What to measure: names of work or curves, `table` or `curves`
@@ -104,24 +104,26 @@ fn main() -> Result<()> {
 }
 
 fn compare(arguments: &Arguments) -> Result<()> {
-    let named = |name: &str, group: &str| arguments.names.iter().any(|wanted| wanted == name || wanted == group);
+    let everything = arguments.names.is_empty();
+    let has = |wanted: &str| arguments.names.iter().any(|name| name == wanted);
     let known = |name: &str| WORKLOADS.iter().any(|work| work.name == name) || CURVES.iter().any(|c| c.name == name);
     if let Some(name) =
         arguments.names.iter().find(|name| !known(name) && !["table", "curves"].contains(&name.as_str()))
     {
         return Err(format!("no workload `{name}`: --help lists them").into());
     }
-    let lab = Lab::open(arguments.dir.as_deref(), &arguments.tools)?;
-    let mut report = report::Report::of(&lab);
+    // Each piece of work has a place of its own, so that none finds what another left, and disks are not filled.
+    let open = || Lab::open(arguments.dir.as_deref(), &arguments.tools);
+    let mut report = report::Report::of(&open()?);
     for work in WORKLOADS {
-        let chosen = arguments.all || arguments.names.iter().any(|name| name == work.name);
-        if chosen || (named(work.name, "table") && !work.large) {
-            report.rows.push(lab.compare(work, arguments.runs)?);
+        let in_table = (everything || has("table")) && (arguments.all || !work.large);
+        if in_table || has(work.name) {
+            report.rows.push(open()?.compare(work, arguments.runs)?);
             report.write(arguments.json.as_deref(), arguments.markdown.as_deref())?;
         }
     }
-    for curve in CURVES.iter().filter(|curve| arguments.all || named(curve.name, "curves")) {
-        let measured = curve::run(&lab, curve, arguments.all, arguments.runs)?;
+    for curve in CURVES.iter().filter(|curve| everything || has("curves") || has(curve.name)) {
+        let measured = curve::run(&open()?, curve, arguments.all, arguments.runs)?;
         if let Some(directory) = &arguments.plot {
             std::fs::create_dir_all(directory)?;
             std::fs::write(directory.join(format!("{}.svg", curve.name)), plot::svg(&measured))?;

@@ -39,6 +39,8 @@ pub(crate) struct Measured {
     pub costs: Vec<Cost>,
     /// What its image holds; not known of the floor.
     pub proof: Option<Listing>,
+    /// What its layers take in the registry, where they were pushed: whoever compresses less has less to do.
+    pub pushed_bytes: Option<u64>,
     pub failure: Option<String>,
 }
 
@@ -69,6 +71,14 @@ impl Row {
 
     /// Whether all images hold the same, or which do not hold what kiln's does.
     fn equal(&self) -> String {
+        let pushed =
+            |measured: &Measured| Some(format!("{} {:.0} MB", measured.tool, measured.pushed_bytes? as f64 / 1e6));
+        let pushed: Vec<String> = self.measured.iter().filter_map(pushed).collect();
+        let sent = if pushed.is_empty() { String::new() } else { format!("; sent: {}", pushed.join(", ")) };
+        self.held() + &sent
+    }
+
+    fn held(&self) -> String {
         let proofs = || self.measured.iter().filter_map(|measured| Some((measured.tool, measured.proof.as_ref()?)));
         let Some((_, first)) = proofs().next() else { return "not seen".into() };
         let other: Vec<String> = proofs()
