@@ -265,7 +265,11 @@ fn machine() -> String {
 }
 
 fn number(value: f64) -> String {
-    if value >= 10.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+    match value {
+        value if value >= 10.0 => format!("{value:.0}"),
+        value if value >= 0.1 => format!("{value:.2}"),
+        value => format!("{value:.3}"),
+    }
 }
 
 fn mebibytes(bytes: u64) -> String {
