@@ -129,9 +129,9 @@ impl Image {
         let there = self.children(parent).get(name).copied();
         let what = match kind {
             Kind::Whiteout => {
-                match there.map(|there| &self.nodes[there].what) {
+                match there.map(|there| (there, &self.nodes[there].what)) {
                     // It is this layer's own, which stands in place of what is deleted.
-                    Some(What::Directory { .. }) => self.hide(there.unwrap_or(ROOT), xattrs),
+                    Some((there, What::Directory { .. })) => self.hide(there, xattrs),
                     Some(_) => {}
                     None => self.put(parent, name, Node::new(What::Whiteout, Metadata::default())),
                 }

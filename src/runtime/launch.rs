@@ -80,14 +80,15 @@ impl Native {
 
     fn start(&self, spec: &ContainerSpec) -> Result<(Process, Pipes), Error> {
         let (spec, images) = self.holding_images(spec);
-        let order = order(&spec)?;
+        let network = spec.network;
+        let order = order(spec)?;
         let (stdin, _) = pipe()?;
         let (stdout, stdout_end) = pipe()?;
         let (stderr, stderr_end) = pipe()?;
         let (report, report_end) = pipe()?;
         let mut namespaces =
             libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
-        if spec.network == Network::None {
+        if network == Network::None {
             namespaces |= libc::CLONE_NEWNET;
         }
         let process = clone::spawn(&clone::Program {
@@ -182,12 +183,12 @@ fn launch(action: &'static str) -> impl Fn(io::Error) -> Error {
 }
 
 /// Returns a file with the order to init.
-fn order(spec: &ContainerSpec) -> Result<OwnedFd, Error> {
+fn order(spec: ContainerSpec) -> Result<OwnedFd, Error> {
     let filter = match spec.security {
         Security::Sandbox => seccomp::filter().to_vec(),
         Security::Insecure => Vec::new(),
     };
-    let order = Order { spec: spec.clone(), ids: super::ids(), filter };
+    let order = Order { spec, ids: super::ids(), filter };
     let bytes = postcard::to_stdvec(&order).map_err(|error| launch("encode the order")(io::Error::other(error)))?;
     let file = rustix::fs::memfd_create("kiln-order", MemfdFlags::CLOEXEC).and_then(above_the_standard_ones);
     let file = file.map_err(|error| launch("make a memory file")(error.into()))?;
