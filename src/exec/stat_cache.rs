@@ -51,8 +51,10 @@ impl StatCache {
     fn load(&self) -> Files {
         // A cache that cannot be read is an empty one.
         let rows = self.store.stat_digests(&self.scope).unwrap_or_default();
-        let known = rows.iter().map(|row| (key(row), row.digest)).collect();
-        Files { known, new: HashMap::new() }
+        // Was the clock set back since, a file may change at the very time at which it changed before.
+        let now = jiff::Timestamp::now().as_nanosecond();
+        let past = rows.iter().filter(|row| i128::from(row.ctime_ns) <= now);
+        Files { known: past.map(|row| (key(row), row.digest)).collect(), new: HashMap::new() }
     }
 }
 
@@ -99,4 +101,29 @@ fn time(nanoseconds: i64) -> Mtime {
 /// Times beyond the year 2262 come out wrong, which costs reading the file again.
 fn nanoseconds(time: Mtime) -> i64 {
     time.seconds.saturating_mul(SECOND).saturating_add(time.nanoseconds.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_learned_in_the_future_is_not_believed() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let now = jiff::Timestamp::now().as_second();
+        let at = |seconds| {
+            let time = Mtime { seconds, nanoseconds: 0 };
+            StatKey { device: 1, inode: seconds as u64, size_bytes: 1, mtime: time, ctime: time }
+        };
+        let digest = Digest::of(b"content");
+        let cache = StatCache::new(&store, directory.path());
+        for key in [at(now - 10), at(now + 3600)] {
+            cache.put(key, digest);
+        }
+        cache.save().unwrap();
+        let later = StatCache::new(&store, directory.path());
+        assert_eq!(later.get(&at(now - 10)), Some(digest));
+        assert_eq!(later.get(&at(now + 3600)), None);
+    }
 }
