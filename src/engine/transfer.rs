@@ -106,6 +106,11 @@ impl Engine {
         blobs.extend(manifests().map(|manifest| &manifest.value().config));
         blobs.sort_by_key(|blob| blob.digest);
         blobs.dedup_by_key(|blob| blob.digest);
+        if self.was_sent(&blobs, reference)? && client.has_manifest(reference, package.digest(), cancel)? {
+            // Who has a manifest has what it tells of.
+            observer.observe(Event::Phase { what, result: Some(package.digest().to_string()) });
+            return Ok(());
+        }
         blobs.retain(|blob| !sent.has(reference, blob.digest));
         // The largest first, so that the last ones to end are short.
         blobs.sort_by_key(|blob| std::cmp::Reverse(blob.size));
@@ -122,6 +127,18 @@ impl Engine {
         }
         observer.observe(Event::Phase { what, result: Some(package.digest().to_string()) });
         Ok(())
+    }
+
+    /// Tells whether the repository is known to have had all the blobs: whoever sends an image for the first time need not
+    /// ask whether it is there.
+    fn was_sent(&self, blobs: &[&Descriptor], reference: &Reference) -> Result<bool, Error> {
+        for blob in blobs {
+            let sources = self.store.sources(blob.digest, reference.host())?;
+            if !sources.iter().any(|path| path == reference.path()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //!  resolve        mirror, mirror, …, registry ─▶ manifest or index, verified
 //!  fetch_blob     mirror, mirror, …, registry ─▶ store::Partial ─▶ blob, verified
+//!  has_manifest   is all of it there already?
 //!  push_blob      there already?  else lent by another repository?  else sent
 //!  push_manifest  once all blobs are there
 //! ```

@@ -1,4 +1,4 @@
-use reqwest::header::{CONTENT_TYPE, HeaderValue, LOCATION};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::{Method, Response, StatusCode, Url};
 
 use super::pull::announced;
@@ -8,7 +8,7 @@ use super::scope::Scopes;
 use super::upload::Upload;
 use super::{Client, Error};
 use crate::net;
-use crate::oci::{Descriptor, Digest, Encoded, Reference};
+use crate::oci::{Descriptor, Digest, Encoded, Reference, media_type};
 use crate::store::Store;
 use crate::sys::Cancel;
 
@@ -101,14 +101,29 @@ impl Client {
         })?
     }
 
+    /// Tells whether the registry says that it has a manifest or index under the tag of the reference, or else under its
+    /// digest. Whatever else comes of asking means no: who pushes then is told the reason.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`].
+    pub fn has_manifest(&self, reference: &Reference, digest: Digest, cancel: &Cancel) -> Result<bool, Error> {
+        let repository = self.origin(reference);
+        let path = manifest_path(reference, digest);
+        // With the scopes of a push, so that what follows needs no other token.
+        let request = Request::new(Method::HEAD, Target::Path(&path), Scopes::push(repository.path()))
+            .header(ACCEPT, HeaderValue::from_str(&media_type::MANIFESTS.join(", ")).expect("media types are ASCII"));
+        let answered = net::block_on(cancel, repository.send(&self.transport, &request))?;
+        Ok(answered
+            .is_ok_and(|response| response.status() == StatusCode::OK && announced(response.headers()) == Some(digest)))
+    }
+
     async fn put_manifest<T>(
         &self,
         repository: &Repository,
         reference: &Reference,
         manifest: &Encoded<T>,
     ) -> Result<(), Error> {
-        let selector = reference.tag().map_or_else(|| manifest.digest().to_string(), str::to_owned);
-        let path = format!("manifests/{selector}");
+        let path = manifest_path(reference, manifest.digest());
         let kind = HeaderValue::from_str(&manifest.descriptor().media_type)
             .map_err(|_| repository.problem("cannot be given a manifest of this media type"))?;
         let request = Request::new(Method::PUT, Target::Path(&path), Scopes::push(repository.path()))
@@ -123,6 +138,11 @@ impl Client {
             _ => Ok(()),
         }
     }
+}
+
+/// Returns where a manifest is put: under the tag of the reference, or else under its digest.
+fn manifest_path(reference: &Reference, digest: Digest) -> String {
+    reference.tag().map_or_else(|| format!("manifests/{digest}"), |tag| format!("manifests/{tag}"))
 }
 
 /// One blob to one repository.

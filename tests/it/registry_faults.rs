@@ -1,11 +1,12 @@
 //! Registries that fail, lie, hang and want to know who asks.
 
 use std::fs;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kiln::image::{Image, Layer};
-use kiln::oci::{Descriptor, media_type};
+use kiln::oci::{Descriptor, Digest, media_type};
 use kiln::store::{LayerBlob, Store};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -426,13 +427,54 @@ fn a_push_sends_blobs_whole_to_where_it_is_told() {
     assert_eq!(uploads.len(), 2);
     for upload in &uploads {
         let digest = upload.path.rsplit('=').next().unwrap();
-        assert_eq!(kiln::oci::Digest::of(&upload.body).to_string(), digest);
+        assert_eq!(Digest::of(&upload.body).to_string(), digest);
     }
     assert!(uploads.iter().any(|upload| upload.body == image.config().bytes()));
     let manifests = server.asked("PUT", "/v2/team/app/manifests/1");
     assert_eq!(manifests.len(), 1);
     assert_eq!(manifests[0].header("content-type"), media_type::OCI_MANIFEST);
-    assert!(printed.contains(&kiln::oci::Digest::of(&manifests[0].body).to_string()), "{printed}");
+    assert!(printed.contains(&Digest::of(&manifests[0].body).to_string()), "{printed}");
+}
+
+/// Pushes an image twice to a server that answers, when asked whether it has the manifest, with this status and the digest
+/// of what it was sent or of something else, and returns what each push asked for.
+fn pushed_twice(status: u16, something_else: bool) -> [Vec<Asked>; 2] {
+    let sandbox = Sandbox::new();
+    let digest = Mutex::new(String::new());
+    let server = FaultServer::start(move |asked| {
+        if asked.is("HEAD", "/manifests/") {
+            return Reply::status(status).header("Docker-Content-Digest", digest.lock().unwrap().clone());
+        }
+        if asked.is("PUT", "/manifests/") {
+            let body = if something_else { b"another" } else { &asked.body[..] };
+            *digest.lock().unwrap() = Digest::of(body).to_string();
+        }
+        taking(asked)
+    });
+    put(&sandbox, &[&name(&server)]);
+    let first = sandbox.kiln(&["push", &name(&server)]).ok();
+    let asked_first = server.asked("", "");
+    assert_eq!(sandbox.kiln(&["push", &name(&server)]).ok(), first);
+    let asked_again = server.asked("", "").split_off(asked_first.len());
+    [asked_first, asked_again]
+}
+
+#[test]
+fn a_push_of_what_is_there_asks_for_the_manifest_alone() {
+    let [first, again] = pushed_twice(200, false);
+    assert!(!first.iter().any(|asked| asked.is("HEAD", "/manifests/")), "whoever sends it first knows: {first:?}");
+    let again: Vec<_> = again.iter().map(|asked| (asked.method.as_str(), asked.path.as_str())).collect();
+    // The first finds out whether this machine's registry speaks TLS.
+    assert_eq!(again, [("GET", "/v2/"), ("HEAD", "/v2/team/app/manifests/1")]);
+}
+
+#[test]
+fn a_push_of_what_is_not_there_or_is_something_else_goes_on() {
+    for (status, something_else) in [(404, false), (401, false), (503, false), (200, true)] {
+        let [_, again] = pushed_twice(status, something_else);
+        let count = |method, part| again.iter().filter(|asked| asked.is(method, part)).count();
+        assert_eq!((count("PUT", "/blobs/"), count("PUT", "/manifests/1")), (2, 1), "{status} {something_else}");
+    }
 }
 
 #[test]
