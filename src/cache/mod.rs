@@ -4,14 +4,20 @@
 //! reads. Its digest is the [`CacheKey`]. The recipe itself is kept too, so that a later build can tell *why* its key
 //! is another one.
 
+mod inputs;
+mod why;
+
 use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use inputs::{Input, InputChange, InputChanges, Inputs};
+pub use why::{Difference, Miss, MountChange, VariableOrigin, differences};
+
 use crate::oci::{DiffId, Digest};
-use crate::store::{BuildId, CacheRow, Error, Store};
+use crate::store::{BuildId, CacheRow, Error, PastStep, Store};
 
 /// Identifies an op together with the content of its inputs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -127,20 +133,54 @@ impl Cache {
         Ok(row.map(|CacheRow { result, created, build }| Entry { key: *key, result, created, build }))
     }
 
-    /// Remembers what the op of `recipe` made. The layer must be in the store; an older result is replaced.
+    /// Remembers what the op of `recipe` made, and which files it read. The layer must be in the store; an older result
+    /// is replaced.
     ///
     /// # Errors
     /// Those of the store.
     pub fn insert(
         &self,
         recipe: &Recipe,
+        inputs: Option<&Inputs>,
         result: Option<DiffId>,
         build: &BuildId,
         created: Timestamp,
     ) -> Result<Entry, Error> {
         let row = CacheRow { result, created, build: build.clone() };
-        self.store.put_cached(recipe.key.0, &row, &recipe.bytes)?;
+        self.store.put_cached(recipe.key.0, &row, &recipe.bytes, inputs.map(Inputs::as_bytes))?;
         Ok(Entry { key: recipe.key, result, created, build: row.build })
+    }
+
+    /// Returns when the result of a key was removed; nothing where the key was never there, or its result still is.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn removed(&self, key: &CacheKey) -> Result<Option<Miss>, Error> {
+        Ok(self.store.cached_removal(key.0)?.map(|at| Miss::Removed { at }))
+    }
+
+    /// Returns what the op of a key read; nothing where that was not remembered.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn inputs(&self, key: &CacheKey) -> Result<Option<Inputs>, Error> {
+        Ok(self.store.cached_inputs(key.0)?.map(Inputs::from_bytes))
+    }
+
+    /// Returns the steps of the last builds of a project, the newest first.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn past_steps(&self, project: &str) -> Result<Vec<PastStep>, Error> {
+        self.store.past_steps(project)
+    }
+
+    /// Returns the last steps, of whatever build, that said this.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn steps_saying(&self, text: &str) -> Result<Vec<PastStep>, Error> {
+        self.store.steps_saying(text)
     }
 
     /// Returns the recipe of a key that was inserted once.
@@ -188,12 +228,12 @@ mod tests {
         let created: Timestamp = "2026-01-02T03:04:05.678901Z".parse().unwrap();
         assert_eq!(cache.lookup(&recipe.key()).unwrap(), None);
         let (old, new) = (layer(&cache.store, "old"), layer(&cache.store, "new"));
-        cache.insert(&recipe, Some(old), &build, created).unwrap();
-        let inserted = cache.insert(&recipe, Some(new), &build, created).unwrap();
+        cache.insert(&recipe, None, Some(old), &build, created).unwrap();
+        let inserted = cache.insert(&recipe, None, Some(new), &build, created).unwrap();
         assert_eq!(cache.lookup(&recipe.key()).unwrap(), Some(inserted.clone()));
         assert_eq!((inserted.result, inserted.created, inserted.build), (Some(new), created, build.clone()));
         let nothing = Recipe::new("makes no layer");
-        cache.insert(&nothing, None, &build, created).unwrap();
+        cache.insert(&nothing, None, None, &build, created).unwrap();
         assert_eq!(cache.lookup(&nothing.key()).unwrap().unwrap().result, None);
     }
 
@@ -201,9 +241,12 @@ mod tests {
     fn a_result_whose_layer_is_lost_is_none() {
         let (_directory, cache, build) = cache();
         let (recipe, lost) = (Recipe::new("recipe"), layer(&cache.store, "content"));
-        cache.insert(&recipe, Some(lost), &build, Timestamp::now()).unwrap();
+        cache.insert(&recipe, None, Some(lost), &build, Timestamp::now()).unwrap();
+        assert_eq!(cache.removed(&recipe.key()).unwrap(), None);
         std::fs::remove_file(cache.store.blob_path(lost.digest())).unwrap();
         assert_eq!(cache.lookup(&recipe.key()).unwrap(), None);
+        assert_eq!(cache.removed(&recipe.key()).unwrap(), Some(Miss::Removed { at: None }));
+        assert_eq!(cache.removed(&Recipe::new("never").key()).unwrap(), None);
     }
 
     #[test]
@@ -211,7 +254,7 @@ mod tests {
         let (_directory, cache, build) = cache();
         for length in [1, 100, 1_000_000] {
             let recipe = Recipe::new(json!({ "files": vec!["x"; length] }));
-            cache.insert(&recipe, None, &build, Timestamp::now()).unwrap();
+            cache.insert(&recipe, None, None, &build, Timestamp::now()).unwrap();
             assert_eq!(cache.recipe(&recipe.key()).unwrap().as_ref(), Some(&recipe));
             assert_eq!(recipe.value()["files"].as_array().unwrap().len(), length);
         }

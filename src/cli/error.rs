@@ -39,6 +39,24 @@ pub enum Error {
         /// What may have been meant.
         hint: Option<String>,
     },
+    /// A step that the build does not have.
+    #[error("the build has no step `{step}`; it has {steps}")]
+    NoSuchStep {
+        /// As it was given.
+        step: String,
+        /// How many there are.
+        steps: usize,
+    },
+    /// A text that several steps have.
+    #[error("several steps have `{step}`: #{first}, #{second}")]
+    AmbiguousStep {
+        /// As it was given.
+        step: String,
+        /// The number of one.
+        first: usize,
+        /// And of the next.
+        second: usize,
+    },
     /// Standard input.
     #[error("cannot read standard input")]
     Input(#[source] io::Error),

@@ -1,5 +1,7 @@
 //! Numbers as docker prints them.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 /// Returns a size in powers of 1000 with three significant digits: `7.8MB`, `124kB`.
@@ -20,6 +22,15 @@ pub(super) fn size(bytes: u64) -> String {
     let number = format!("{value:.digits$}");
     let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
     format!("{number}{}", UNITS[unit])
+}
+
+/// Returns a time in tenths of seconds, or in milliseconds where those would say nothing.
+pub(super) fn duration(time: Duration) -> String {
+    if time < Duration::from_millis(100) {
+        format!("{}ms", time.as_millis())
+    } else {
+        format!("{:.1}s", time.as_secs_f64())
+    }
 }
 
 /// Returns how long ago `then` was, roughly.

@@ -6,6 +6,7 @@
 //! yet, 130 interrupted.
 
 mod build;
+mod builds;
 mod check;
 mod compression;
 mod context;
@@ -26,6 +27,7 @@ mod session;
 mod table;
 mod tag;
 mod version;
+mod why;
 
 use std::process::ExitCode;
 
@@ -57,6 +59,8 @@ enum Command {
     Rmi(rmi::Args),
     Save(save::Args),
     Load(load::Args),
+    Builds(builds::Args),
+    Why(why::Args),
     Log(log::Args),
     Version(version::Args),
 }
@@ -94,6 +98,8 @@ impl Command {
             Command::Rmi(args) => rmi::run(args, session),
             Command::Save(args) => save::run(args, session),
             Command::Load(args) => load::run(args, session),
+            Command::Builds(args) => builds::run(args, session),
+            Command::Why(args) => why::run(args, session),
             Command::Log(args) => log::run(args, session),
             Command::Version(args) => version::run(args),
         }

@@ -4,7 +4,7 @@ mod render;
 mod span;
 
 pub use render::{Style, render};
-pub use span::{Source, Span, Spanned};
+pub use span::{Lines, Source, Span, Spanned};
 
 /// How grave a diagnostic is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -90,3 +90,38 @@ impl Source {
         self.text.as_bytes()[..offset.min(self.text.len())].iter().filter(|&&byte| byte == b'\n').count() + 1
     }
 }
+
+/// Where the lines of a text begin, for who asks for many places of it.
+#[derive(Debug, Clone)]
+pub struct Lines {
+    starts: Vec<usize>,
+}
+
+impl Lines {
+    /// Finds the lines of a source.
+    pub fn of(source: &Source) -> Lines {
+        let ends = source.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Lines { starts: std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect() }
+    }
+
+    /// Returns the line (from 1) that holds byte `offset`.
+    pub fn line(&self, offset: usize) -> usize {
+        self.starts.partition_point(|start| *start <= offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_those_of_the_source() {
+        for text in ["", "a", "a\nb", "\n\nc\n", "ä\nb\n"] {
+            let source = Source::new("file", text);
+            let lines = Lines::of(&source);
+            for offset in 0..=text.len() {
+                assert_eq!(lines.line(offset), source.line(offset), "{text:?} {offset}");
+            }
+        }
+    }
+}

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -13,12 +14,12 @@ use super::fetch::Fetch;
 use super::lint;
 use super::named::{Named, Resolving};
 use super::policy::Policy;
-use super::record::Recorder;
+use super::record::{BuildFacts, Recorder};
 use super::reproducible::{EPOCH, commit_time};
 use super::resolve::Resolver;
 use super::transfer::{Package, Sent};
 use super::verify::OTHER_HOSTNAME;
-use super::{BuildOptions, BuildResult, DockerfileSource, Engine, Error, OutputKind};
+use super::{BuildOptions, BuildResult, ContextSource, DockerfileSource, Engine, Error, OutputKind};
 use crate::diagnostic::Diagnostic;
 use crate::dockerfile::lint::Occasion;
 use crate::exec::{self, Agents, Asker, Executor, Library, Secrets, Setting, Stack};
@@ -28,7 +29,7 @@ use crate::image::{self, Image};
 use crate::layer::Mtime;
 use crate::oci::{Digest, Encoded, Index, Platform, Reference};
 use crate::solve::{self, Event, Failure, Observe, Settings, Solved};
-use crate::store::Outcome;
+use crate::store::{BuildEnd, Outcome};
 use crate::sys::Cancel;
 
 /// Name of the context that is given on the command line.
@@ -56,6 +57,11 @@ pub(super) struct Built {
 impl Built {
     pub(super) fn package(&self) -> Package<'_> {
         Package { images: &self.images, index: self.index.as_ref() }
+    }
+
+    /// Returns the digest of the manifest or of the index.
+    pub(super) fn root(&self) -> Digest {
+        self.package().root().digest
     }
 
     /// Returns the image id; of an index, its digest.
@@ -94,12 +100,7 @@ impl Engine {
             is_perturbed: false,
         };
         let result = job.run();
-        let outcome = match &result {
-            Ok(_) => Outcome::Done,
-            Err(Error::Cancelled) => Outcome::Interrupted,
-            Err(_) => Outcome::Failed,
-        };
-        let recorded = self.store.finish_build(&build, outcome, &recorder.steps());
+        let recorded = self.store.finish_build(&build, &job.end(&result, |result| result.root.digest));
         // What the build itself has to say is more important than that it is not in the records.
         let result = result?;
         recorded?;
@@ -120,6 +121,51 @@ pub(super) struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// Returns what is recorded of the build, which made this image.
+    pub(super) fn end<T>(&self, result: &Result<T, Error>, image: impl FnOnce(&T) -> Digest) -> BuildEnd {
+        let facts = BuildFacts {
+            file: self.file(),
+            context: self.options.context.to_string(),
+            tags: self.options.tags.iter().map(Reference::familiar).collect(),
+            error: result.as_ref().err().map(in_one_line),
+            ..self.observer.facts()
+        };
+        BuildEnd {
+            outcome: match result {
+                Ok(_) => Outcome::Done,
+                Err(Error::Cancelled) => Outcome::Interrupted,
+                Err(_) => Outcome::Failed,
+            },
+            project: self.project(),
+            image: result.as_ref().ok().map(image),
+            facts: serde_json::to_string(&facts).expect("facts are plain data"),
+            steps: self.observer.steps(),
+        }
+    }
+
+    /// Returns what is the same in all builds of one file and context on this machine.
+    fn project(&self) -> String {
+        let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned()).display().to_string();
+        let context = match &self.options.context {
+            ContextSource::Directory(path) => whole(path),
+            other => other.to_string(),
+        };
+        let file = match &self.options.file {
+            Some(DockerfileSource::Path(path)) => whole(path),
+            _ => self.file(),
+        };
+        format!("{context}\n{file}")
+    }
+
+    /// Returns what people call the build file.
+    fn file(&self) -> String {
+        match &self.options.file {
+            None => "Dockerfile".to_owned(),
+            Some(DockerfileSource::Path(path)) => path.display().to_string(),
+            Some(DockerfileSource::Text(_)) => "-".to_owned(),
+        }
+    }
+
     fn run(&self) -> Result<BuildResult, Error> {
         let context = MainContext::prepare(self.options, &self.engine.store, self.cancel)?;
         if context.is_local && !matches!(self.options.file, Some(DockerfileSource::Text(_))) {
@@ -214,7 +260,9 @@ impl Job<'_> {
         self.warn(loaded, &plan.warnings)?;
         let targets: Vec<NodeId> = plan.images.iter().filter_map(|image| image.target).collect();
         self.judge_directories(&plan.graph, &targets, context)?;
-        let numbers = plan.graph.needed(&targets).into_iter().zip(1..).collect();
+        let needed = plan.graph.needed(&targets);
+        let texts = needed.iter().map(|id| plan.graph.node(*id).step.place.text.clone()).collect();
+        let numbers = needed.into_iter().zip(1..).collect();
         let stop = self.cancel.child();
         let (context, stat_cache) = context.open(&loaded.ignore, &self.engine.store)?;
         let mut context = context.cancelled_by(stop.clone());
@@ -230,6 +278,9 @@ impl Job<'_> {
         let setting = Setting {
             contexts,
             build: self.build.clone(),
+            project: self.project(),
+            texts,
+            ledger: self.observer.ledger(),
             secrets: Secrets::new(self.options.secrets.clone()),
             agents: Agents::new(self.options.agents.clone()),
             epoch: plan.epoch,
@@ -493,6 +544,16 @@ pub(super) fn resolved(reference: &Reference, image: &Image) -> ResolvedImage {
         reference: reference.clone(),
         manifest: image.manifest().digest(),
         config: image.config().value().clone(),
+    }
+}
+
+/// Returns why a build failed, in one line: of what is wrong in the file, the first.
+fn in_one_line(error: &Error) -> String {
+    match error {
+        Error::Diagnostics { found, .. } => {
+            found.iter().max_by_key(|one| one.severity).map_or_else(|| with_causes(error), |one| one.message.clone())
+        }
+        error => with_causes(error),
     }
 }
 

@@ -6,12 +6,14 @@
 //!  pull     resolve ─▶ fetch layers ─▶ store            push   compress ─▶ registry
 //!  check    read ─▶ plan ─▶ report                      context  fetch ─▶ walk
 //!  save     store ─▶ archive                            load   archive ─▶ store
+//!  recorded, explain   store ─▶ what was built, what ran and why
 //! ```
 
 mod ahead;
 mod archives;
 mod assemble;
 mod build;
+mod builds;
 mod check;
 mod compress;
 mod config;
@@ -39,6 +41,7 @@ mod verify;
 
 use std::path::{Path, PathBuf};
 
+pub use builds::{Build, BuildStep, Explanation};
 pub use check::{Ask, Finding, Fixed, Report, check, fix};
 pub use context::{ContextListing, context};
 pub use error::Error;
@@ -48,6 +51,7 @@ pub use options::{
 };
 pub use outline::{Outline, OutlineArgument, OutlineItem};
 pub use policy::PolicyError;
+pub use record::{BuildFacts, FindingFact, PhaseFact, StepFacts};
 pub use source::{ContextSource, NamedSource, Stream};
 pub use targets::{Target, Targets};
 pub use transfer::TransferOptions;

@@ -1,57 +1,224 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::solve::{Event, Observe, PlannedStep, StepId};
+use serde::{Deserialize, Serialize};
+
+use crate::cache::Miss;
+use crate::exec::Ledger;
+use crate::solve::{CriticalPath, Event, Observe, PlannedStep, StepId, Timeline};
 use crate::store::{Outcome, StepRecord};
+
+/// What is remembered of a build besides its steps.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BuildFacts {
+    /// The build file.
+    pub file: String,
+    /// The context.
+    pub context: String,
+    /// Names that were given to the image.
+    pub tags: Vec<String>,
+    /// Why it failed, in one line.
+    pub error: Option<String>,
+    /// What lint found, and warnings.
+    pub findings: Vec<FindingFact>,
+    /// Phases after the steps: what, when it began and how long it took, in milliseconds.
+    pub phases: Vec<PhaseFact>,
+    /// From its beginning to its end.
+    pub duration_ms: u64,
+    /// What kept it from ending sooner: numbers of steps.
+    pub critical_steps: Vec<usize>,
+}
+
+/// Something that was said about the build file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindingFact {
+    /// The rule; none for a warning of the build itself.
+    pub rule: Option<String>,
+    /// In one line.
+    pub message: String,
+    /// In the build file, from 1.
+    pub line: Option<usize>,
+}
+
+/// Something that was done after the steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseFact {
+    /// Such as `writing image`.
+    pub what: String,
+    /// Since the beginning of the build.
+    pub started_ms: u64,
+    /// How long it took.
+    pub duration_ms: u64,
+}
+
+/// What is remembered of a step besides its outcome.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StepFacts {
+    /// The file in which it is written.
+    pub file: Option<String>,
+    /// The line in it, from 1.
+    pub line: Option<usize>,
+    /// Numbers of the steps that it waited for.
+    pub inputs: Vec<usize>,
+    /// When it began, since the beginning of the build.
+    pub started_ms: Option<u64>,
+    /// User and system time of its processes.
+    pub cpu_ms: u64,
+    /// Largest resident set of one of them.
+    pub peak_memory_bytes: u64,
+    /// Size of the layer it made, uncompressed; none where it made none.
+    pub layer_bytes: Option<u64>,
+    /// Why it was not known; none where it was.
+    pub miss: Option<Miss>,
+}
 
 /// Passes events on and remembers what became of the steps, for the record of the build.
 pub(super) struct Recorder {
     next: Arc<dyn Observe>,
-    steps: Mutex<Steps>,
+    began: Instant,
+    ledger: Arc<Ledger>,
+    seen: Mutex<Seen>,
 }
 
 #[derive(Default)]
-struct Steps {
+struct Seen {
     planned: Vec<PlannedStep>,
-    ended: BTreeMap<StepId, (Outcome, Duration)>,
+    numbers: BTreeMap<StepId, usize>,
+    steps: BTreeMap<StepId, Step>,
+    facts: BuildFacts,
+    timeline: Timeline,
+}
+
+#[derive(Default)]
+struct Step {
+    ended: Option<(Outcome, Duration)>,
+    facts: StepFacts,
 }
 
 impl Recorder {
     pub(super) fn new(next: Arc<dyn Observe>) -> Recorder {
-        Recorder { next, steps: Mutex::default() }
+        Recorder { next, began: Instant::now(), ledger: Arc::default(), seen: Mutex::default() }
+    }
+
+    /// Returns where the executor notes what it learns of the steps.
+    pub(super) fn ledger(&self) -> Arc<Ledger> {
+        self.ledger.clone()
     }
 
     /// Returns the steps as they are recorded, numbered in the order of the plan.
     pub(super) fn steps(&self) -> Vec<StepRecord> {
-        let steps = self.lock();
-        let record = |(index, planned): (usize, &PlannedStep)| {
-            let ended = steps.ended.get(&planned.step).copied();
-            let (outcome, duration) = ended.unwrap_or((Outcome::Skipped, Duration::ZERO));
-            StepRecord { number: index + 1, title: planned.title.clone(), outcome, duration }
-        };
-        steps.planned.iter().enumerate().map(record).collect()
+        let seen = self.lock();
+        seen.planned.iter().enumerate().map(|(index, planned)| self.step(&seen, index + 1, planned)).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Steps> {
-        self.steps.lock().unwrap_or_else(PoisonError::into_inner)
+    fn step(&self, seen: &Seen, number: usize, planned: &PlannedStep) -> StepRecord {
+        let trace = self.ledger.trace(planned.step);
+        let step = seen.steps.get(&planned.step);
+        let (outcome, duration) = step.and_then(|step| step.ended).unwrap_or((Outcome::Skipped, Duration::ZERO));
+        let facts = step.map(|step| step.facts.clone()).unwrap_or_default();
+        let facts = StepFacts {
+            file: planned.written.as_ref().map(|written| written.file.clone()),
+            line: planned.written.as_ref().map(|written| written.line),
+            inputs: planned.inputs.iter().filter_map(|input| seen.numbers.get(input).copied()).collect(),
+            miss: trace.miss.filter(|_| outcome != Outcome::Cached),
+            ..facts
+        };
+        StepRecord {
+            number,
+            title: planned.title.clone(),
+            place: planned.place.clone(),
+            outcome,
+            duration,
+            key: trace.key,
+            result: trace.result,
+            facts: serde_json::to_string(&facts).expect("facts are plain data"),
+        }
     }
+
+    /// Returns what is remembered of the build besides, with its time up to now.
+    pub(super) fn facts(&self) -> BuildFacts {
+        let seen = self.lock();
+        let critical = seen.timeline.critical_path();
+        let steps = |path: &CriticalPath| path.links.iter().filter_map(|link| link.number).collect();
+        let critical_steps = critical.as_ref().map(steps).unwrap_or_default();
+        BuildFacts { duration_ms: self.elapsed(), critical_steps, ..seen.facts.clone() }
+    }
+
+    fn elapsed(&self) -> u64 {
+        milliseconds(self.began.elapsed())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a misbehaving build may leave in its record.
+const MOST_FINDINGS: usize = 1000;
+
+impl Seen {
+    fn event(&mut self, event: &Event, at_ms: u64) {
+        match event {
+            Event::Planned { steps } => {
+                self.planned.clone_from(steps);
+                self.numbers = steps.iter().map(|step| step.step).zip(1..).collect();
+            }
+            Event::Started { step } => self.step(*step).facts.started_ms = Some(at_ms),
+            Event::Used { step, cpu, peak_memory_bytes } => {
+                let facts = &mut self.step(*step).facts;
+                (facts.cpu_ms, facts.peak_memory_bytes) = (milliseconds(*cpu), *peak_memory_bytes);
+            }
+            Event::Kept { step, layer_bytes } => self.step(*step).facts.layer_bytes = Some(*layer_bytes),
+            Event::Finished { step, outcome, duration } => self.step(*step).ended = Some((of(outcome), *duration)),
+            Event::Warning { message } => self.finding(None, message, None),
+            Event::Lint { rule, message, line, .. } => self.finding(Some(rule), message, Some(*line)),
+            Event::Phase { what, result: None } => {
+                self.facts.phases.push(PhaseFact { what: what.clone(), started_ms: at_ms, duration_ms: 0 });
+            }
+            Event::Phase { what, result: Some(_) } => {
+                if let Some(phase) = self.facts.phases.iter_mut().rev().find(|phase| phase.what == *what) {
+                    phase.duration_ms = at_ms.saturating_sub(phase.started_ms);
+                }
+            }
+            Event::Missed { .. } | Event::Output { .. } | Event::Transfer { .. } => {}
+        }
+    }
+
+    fn step(&mut self, id: StepId) -> &mut Step {
+        self.steps.entry(id).or_default()
+    }
+
+    fn finding(&mut self, rule: Option<&String>, message: &str, line: Option<usize>) {
+        if self.facts.findings.len() < MOST_FINDINGS {
+            self.facts.findings.push(FindingFact { rule: rule.cloned(), message: message.to_owned(), line });
+        }
+    }
+}
+
+fn of(outcome: &crate::solve::Outcome) -> Outcome {
+    match outcome {
+        crate::solve::Outcome::Cached => Outcome::Cached,
+        crate::solve::Outcome::Done => Outcome::Done,
+        crate::solve::Outcome::Failed { .. } => Outcome::Failed,
+        crate::solve::Outcome::Cancelled => Outcome::Interrupted,
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Observe for Recorder {
     fn observe(&self, event: Event) {
-        match &event {
-            Event::Planned { steps } => self.lock().planned.clone_from(steps),
-            Event::Finished { step, outcome, duration } => {
-                let outcome = match outcome {
-                    crate::solve::Outcome::Cached => Outcome::Cached,
-                    crate::solve::Outcome::Done => Outcome::Done,
-                    crate::solve::Outcome::Failed { .. } => Outcome::Failed,
-                    crate::solve::Outcome::Cancelled => Outcome::Interrupted,
-                };
-                self.lock().ended.insert(*step, (outcome, *duration));
-            }
-            _ => {}
+        let is_output = matches!(event, Event::Output { .. });
+        // What a step writes is kept in its log, and there can be very much of it.
+        if !is_output {
+            let mut seen = self.lock();
+            seen.event(&event, self.elapsed());
+            seen.timeline.event(&event, self.began.elapsed());
         }
         self.next.observe(event);
     }

@@ -14,7 +14,6 @@ use crate::exec::Asker;
 use crate::layer::{Entry, Index, Kind};
 use crate::oci::ImageConfig;
 use crate::solve::Event;
-use crate::store::Outcome;
 
 /// The host name that the processes of the second build see.
 pub(super) const OTHER_HOSTNAME: &str = "kiln-verify";
@@ -91,8 +90,7 @@ impl Job<'_> {
         };
         let mut named = Named::prepare(&options.build_contexts, &self.engine.store)?;
         let made = job.make(loaded, context, &mut named);
-        let outcome = if made.is_ok() { Outcome::Done } else { Outcome::Failed };
-        let recorded = self.engine.store.finish_build(&build, outcome, &recorder.steps());
+        let recorded = self.engine.store.finish_build(&build, &job.end(&made, Built::root));
         let made = made?;
         recorded?;
         Ok(made)

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use super::file::{self, Content, Selection, Source};
 use super::library::Asker;
 use super::recipe::{Ticket, recipe};
+use super::why::{Asked, Base};
 use super::{Error, Executor, Layer, Output, Stack, Tree};
-use crate::cache::Recipe;
+use crate::cache::{Inputs, Recipe};
 use crate::graph::{self, CopySource, FileAction, Input, Op};
 use crate::layer::{Mtime, Node, View, Writer};
 use crate::solve::{Event, Lookup, Work};
@@ -16,6 +17,7 @@ use crate::store::Hashing;
 pub struct Change {
     selection: Selection,
     recipe: Recipe,
+    inputs: Inputs,
 }
 
 impl Executor {
@@ -28,11 +30,17 @@ impl Executor {
         let base = base(work, op);
         let trees = self.trees(work, op)?;
         let selection = file::select(op, &sources(work, &trees))?;
-        let recipe = recipe(&Op::File(without_places(op)), base.chain_id()?, self.reads(work, &selection));
-        Ok(match self.look_up(work, &base, &recipe)? {
-            Some(output) => Lookup::Hit(output),
-            None => Lookup::Miss(Ticket::Change(Box::new(Change { selection, recipe }))),
-        })
+        let (placeless, chain, reads) = (Op::File(without_places(op)), base.chain_id()?, self.reads(work, &selection));
+        let recipe = recipe(&placeless, chain, reads.clone());
+        if let Some(output) = self.look_up(work, &base, &recipe)? {
+            return Ok(Lookup::Hit(output));
+        }
+        let inputs = Inputs::new(selection.inputs());
+        self.explain(
+            work,
+            &Asked { op: &placeless, root: op.base, base: Base::Known(chain), sources: &reads, inputs: Some(&inputs) },
+        )?;
+        Ok(Lookup::Miss(Ticket::Change(Box::new(Change { selection, recipe, inputs }))))
     }
 
     /// Returns what a change depends on besides its op and base.
@@ -69,7 +77,8 @@ impl Executor {
         ingest.commit(Some((finished.diff_id.digest(), finished.size_bytes)))?;
         work.observer.observe(Event::Kept { step: work.id, layer_bytes: finished.size_bytes });
         let diff_id = self.library.add(finished)?;
-        self.cache.insert(&change.recipe, Some(diff_id), &self.setting.build, created)?;
+        self.cache.insert(&change.recipe, Some(&change.inputs), Some(diff_id), &self.setting.build, created)?;
+        self.setting.ledger.result(work.id, change.recipe.key().digest(), diff_id);
         Ok(Output::Tree(Tree { stack: base.with(Layer::stored(diff_id)), created: Some(created) }))
     }
 

@@ -23,7 +23,10 @@ impl Executor {
         let authorization = self.keyring().http(http)?;
         Ok(match self.remotes.known(http, authorization.as_ref(), &work.cancel)? {
             Some(fetched) => Lookup::Hit(of_http(&fetched)?),
-            None => Lookup::Miss(Ticket::Download),
+            None => {
+                self.explain_fetch(work)?;
+                Lookup::Miss(Ticket::Download)
+            }
         })
     }
 
@@ -50,7 +53,10 @@ impl Executor {
         let commit = self.remotes.resolve(git, opened.access(), &work.cancel)?;
         Ok(match self.remotes.checked_out(git, &commit)? {
             Some(fetched) => Lookup::Hit(self.of_git(&fetched, git)?),
-            None => Lookup::Miss(Ticket::CheckOut(commit)),
+            None => {
+                self.explain_fetch(work)?;
+                Lookup::Miss(Ticket::CheckOut(commit))
+            }
         })
     }
 

@@ -19,6 +19,7 @@ mod error;
 mod fetch;
 pub mod file;
 mod keyring;
+mod ledger;
 mod library;
 mod mounts;
 mod output;
@@ -31,8 +32,9 @@ mod source;
 mod stack;
 mod stat_cache;
 pub mod tree;
+mod why;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -41,6 +43,7 @@ pub use agent::{AgentError, AgentSource, Agents};
 pub use error::Error;
 pub use fetch::Remote;
 pub use keyring::{Keyring, Opened};
+pub use ledger::{Ledger, Trace};
 pub use library::{Asker, Library};
 pub use secret::{SecretError, SecretSource, Secrets};
 pub use stack::{Layer, Stack};
@@ -57,6 +60,7 @@ use crate::sys::Cancel;
 
 use behind::Behind;
 use recipe::Ticket;
+use why::Past;
 
 /// Result of an op.
 #[derive(Clone)]
@@ -84,6 +88,12 @@ pub struct Setting {
     pub contexts: HashMap<String, Arc<Context>>,
     /// The build's record, whose log directory takes what the steps write.
     pub build: BuildId,
+    /// What builds are versions of one another: that of the build's record.
+    pub project: String,
+    /// What the steps of the build say.
+    pub texts: HashSet<String>,
+    /// Takes what becomes known of the steps.
+    pub ledger: Arc<Ledger>,
     /// The time of directories that steps make, where one was asked for (`SOURCE_DATE_EPOCH`).
     pub epoch: Option<Timestamp>,
     /// Secrets by their ids.
@@ -108,6 +118,7 @@ pub struct Executor {
     runtime: Native,
     setting: Setting,
     behind: Behind,
+    past: Past,
     /// Of the directories that are kept of repositories.
     digests: Mutex<Vec<Arc<StatCache>>>,
 }
@@ -117,7 +128,8 @@ impl Executor {
     pub fn new(library: Arc<Library>, setting: Setting) -> Executor {
         let (cache, remotes) = (Cache::new(library.store()), Remotes::new(library.store()));
         let (runtime, behind, digests) = (Native::default(), Behind::default(), Mutex::default());
-        Executor { library, cache, remotes, runtime, setting, behind, digests }
+        let past = Past::new(&cache, setting.project.clone(), setting.texts.clone());
+        Executor { library, cache, remotes, runtime, setting, behind, past, digests }
     }
 
     fn keyring(&self) -> Keyring<'_> {
@@ -146,7 +158,7 @@ impl Execute for Executor {
 
     fn lookup(&self, work: &Work<'_, Output>) -> Result<Lookup<Output, Ticket>, Error> {
         match &work.node.op {
-            Op::Source(graph::Source::Image(image)) => self.image(image).map(Lookup::Hit),
+            Op::Source(graph::Source::Image(image)) => self.image(work, image).map(Lookup::Hit),
             Op::Source(graph::Source::Local(local)) => self.local(local).map(Lookup::Hit),
             Op::Source(graph::Source::Http(http)) => self.look_up_http(work, http),
             Op::Source(graph::Source::Git(git)) => self.look_up_git(work, git),
@@ -157,6 +169,7 @@ impl Execute for Executor {
     }
 
     fn execute(&self, work: &Work<'_, Output>, ticket: Ticket) -> Result<Output, Error> {
+        self.tell_why(work);
         match (&work.node.op, ticket) {
             (Op::Run(run), Ticket::Run(process)) => self.run(work, run, process),
             (Op::File(file), Ticket::Change(change)) => self.change(work, file, *change),

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::ledger::Ledger;
 use super::library::{Asker, Library};
 use super::mounts::Mounted;
 use super::output::{Decoder, Log, Tail};
 use super::recipe::{Ticket, recipe};
 use super::stack::{Layer, Stack};
+use super::why::{Asked, Base};
 use super::{Error, Executor, Output, Tree};
 use crate::cache::{Cache, Recipe};
 use crate::graph::{self, Op};
@@ -39,14 +41,18 @@ impl Executor {
     ) -> Result<Lookup<Output, Ticket>, Error> {
         let root = root(work, run);
         let reads = self.reads_of_mounts(work, run)?;
+        let asked = |base| Asked { op: &work.node.op, root: run.root, base, sources: &reads, inputs: None };
         if !root.is_known() {
+            self.explain(work, &asked(Base::Pending))?;
             return Ok(Lookup::Miss(Ticket::Run(Process { reads, recipe: None })));
         }
-        let recipe = recipe(&work.node.op, root.chain_id()?, reads.clone());
-        Ok(match self.look_up(work, &root, &recipe)? {
-            Some(output) => Lookup::Hit(output),
-            None => Lookup::Miss(Ticket::Run(Process { reads, recipe: Some(recipe) })),
-        })
+        let chain = root.chain_id()?;
+        let recipe = recipe(&work.node.op, chain, reads.clone());
+        if let Some(output) = self.look_up(work, &root, &recipe)? {
+            return Ok(Lookup::Hit(output));
+        }
+        self.explain(work, &asked(Base::Known(chain)))?;
+        Ok(Lookup::Miss(Ticket::Run(Process { reads, recipe: Some(recipe) })))
     }
 
     /// Returns what `recipe` led to over `base`, if that is known, still here and wanted.
@@ -61,6 +67,7 @@ impl Executor {
         }
         let Some(entry) = self.cache.lookup(&recipe.key())? else { return Ok(None) };
         let Some(diff_id) = entry.result else { return Ok(None) };
+        self.setting.ledger.result(work.id, recipe.key().digest(), diff_id);
         let stack = base.with(Layer::stored(diff_id));
         Ok(Some(Output::Tree(Tree { stack, created: Some(entry.created) })))
     }
@@ -79,6 +86,7 @@ impl Executor {
             observer: work.observer.clone(),
             cache: self.cache.clone(),
             build: self.setting.build.clone(),
+            ledger: self.setting.ledger.clone(),
             root: root.clone(),
             op: work.node.op.clone(),
             of: process,
@@ -125,6 +133,7 @@ struct Finish {
     observer: Arc<dyn Observe>,
     cache: Cache,
     build: BuildId,
+    ledger: Arc<Ledger>,
     root: Stack,
     op: Op,
     of: Process,
@@ -160,7 +169,8 @@ impl Finish {
             Some(recipe) => recipe,
             None => recipe(&self.op, self.root.chain_id()?, self.of.reads),
         };
-        self.cache.insert(&recipe, Some(diff_id), &self.build, self.created)?;
+        self.cache.insert(&recipe, None, Some(diff_id), &self.build, self.created)?;
+        self.ledger.result(self.step, recipe.key().digest(), diff_id);
         Ok(diff_id)
     }
 }

@@ -8,6 +8,7 @@ use super::{Problems, ResolvedImage, all, lint};
 use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::dockerfile::instruction::{self, Step};
 use crate::dockerfile::parse_trigger;
+use crate::graph::Place;
 use crate::oci::{Platform, Reference};
 
 /// What a stage starts from, found.
@@ -87,8 +88,10 @@ impl BaseImage {
             Some(_) => format!("FROM {reference}"),
             None => format!("FROM {reference}@{}", image.manifest),
         };
-        let title_of_base = titles.next(&title, &Environment::default());
-        let root = planner.add_image(&image, &platform, title_of_base, Some(stage.span));
+        let (title, place) = titles.next(&title, &Environment::default());
+        // What the name leads to is what may have changed.
+        let place = Place { text: format!("FROM {reference}"), ..place };
+        let root = planner.add_image(&image, &platform, (title, place), Some(stage.span));
         let state = State::new(has_layers.then_some(root), image.config.clone(), platform);
         State { is_unknown, ..state }
     }

@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use super::copy::not_yet;
 use super::environment::{Environment, proxies};
 use super::mounts::Mounts;
@@ -29,6 +31,8 @@ pub(super) fn argv(command: &Command, shell: Option<&[String]>) -> Vec<String> {
 pub(super) struct Around<'a> {
     pub(super) config: &'a ContainerConfig,
     pub(super) environment: &'a Environment,
+    /// Names of all arguments that were declared.
+    pub(super) arguments: &'a [String],
     pub(super) platform: &'a Platform,
     pub(super) options: &'a PlanOptions,
     pub(super) has_root: bool,
@@ -57,6 +61,7 @@ pub(super) fn run(run: &instruction::Run, mounts: Mounts, around: &Around<'_>) -
         argv,
         env,
         proxy_env: proxies(&around.options.build_args).into_iter().filter(undeclared).collect(),
+        arguments: arguments(around),
         cwd: working_directory(around.config),
         user: around.config.user.clone(),
         network: network(run, around.options)?,
@@ -69,6 +74,16 @@ pub(super) fn run(run: &instruction::Run, mounts: Mounts, around: &Around<'_>) -
         shm_size_bytes: around.options.shm_size_bytes,
         platform: around.platform.clone(),
     })
+}
+
+/// Returns the names of variables whose values are those of arguments: an ENV of the same name wins.
+fn arguments(around: &Around<'_>) -> Vec<String> {
+    if around.arguments.is_empty() {
+        return Vec::new();
+    }
+    let name = |item: &'_ String| item.split_once('=').map_or(item.clone(), |(name, _)| name.to_owned());
+    let fixed: HashSet<String> = around.config.env.iter().map(name).collect();
+    around.arguments.iter().filter(|name| !fixed.contains(*name)).cloned().collect()
 }
 
 /// Returns where relative paths begin.

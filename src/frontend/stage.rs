@@ -13,7 +13,7 @@ use super::{PlannedHistory, Problems, all, history, lint, ports, signal};
 use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::dockerfile::instruction::{self, Add, Arg, Command, Copy, Instruction, Pair, Run, Step, Word};
 use crate::dockerfile::nearest;
-use crate::graph::{self, FileAction, Input, Merge, NodeId, Op, Owner};
+use crate::graph::{self, FileAction, Input, Merge, NodeId, Op, Owner, Place};
 use crate::oci::{Empty, Healthcheck};
 use std::collections::BTreeSet;
 
@@ -40,8 +40,8 @@ pub(super) struct Stage<'p, 'a> {
     has_command: bool,
     /// Where the current instruction stands.
     origin: (Source, Span),
-    /// Its title; for a step that makes a node.
-    title: String,
+    /// Its title and place; for a step that makes a node.
+    title: (String, Place),
 }
 
 impl<'p, 'a> Stage<'p, 'a> {
@@ -74,7 +74,7 @@ impl<'p, 'a> Stage<'p, 'a> {
             last: [None; 3],
             has_command: false,
             origin,
-            title: String::new(),
+            title: Default::default(),
         };
         stage.fire(&triggers);
         stage.follow(own);
@@ -225,15 +225,17 @@ impl<'p, 'a> Stage<'p, 'a> {
         let environment = if let Op::Run(run) = &op { environment::bytes(&run.env) } else { 0 };
         self.planner.count(created_by.len() + environment, self.origin.1);
         let inputs = self.state.root.into_iter().chain(others).collect();
-        let step = graph::Step {
-            title: self.title.clone(),
-            origin: Some(self.origin.clone()),
-            ignore_cache: self.ignores_cache(&op),
-        };
+        let step = graph::Step { ignore_cache: self.ignores_cache(&op), ..self.step() };
         let node = self.planner.add_step(op, inputs, step);
         self.state.root = Some(node);
         self.state.history.push(PlannedHistory { created_by, layer: Some(node) });
         Ok(())
+    }
+
+    /// Returns what is known of the step of the current instruction.
+    fn step(&self) -> graph::Step {
+        let (title, place) = self.title.clone();
+        graph::Step { title, place, origin: Some(self.origin.clone()), ignore_cache: false }
     }
 
     /// Tells whether `--no-cache-filter` names this stage; making the working directory is not meant (section 14.4).
@@ -308,6 +310,7 @@ impl<'p, 'a> Stage<'p, 'a> {
         let around = Around {
             config: &self.state.config.config,
             environment: &self.state.environment,
+            arguments: self.state.arguments.ordered(),
             platform: &self.state.platform,
             options: self.planner.options,
             has_root: self.state.root.is_some(),
@@ -397,12 +400,12 @@ impl<'p, 'a> Stage<'p, 'a> {
 
     /// Adds a node that does not depend on the root, and puts what it makes over the root.
     fn link(&mut self, op: Op, inputs: Vec<NodeId>, created_by: String) -> Result<(), Problems> {
-        let node = self.planner.add(op, inputs, self.title.clone(), Some(self.origin.clone()));
+        let node = self.planner.add_step(op, inputs, self.step());
         self.state.root = Some(match self.state.root {
             None => node,
             Some(root) => {
                 let merge = Op::Merge(Merge { layers: vec![Input(0), Input(1)] });
-                let title = titles::of_link(&self.title);
+                let title = titles::of_link(&self.title.0);
                 self.planner.add(merge, vec![root, node], title, Some(self.origin.clone()))
             }
         });

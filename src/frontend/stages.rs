@@ -14,7 +14,7 @@ use super::{Checked, Plan, PlanOptions, PlannedImage, Problems, ResolveImage, Re
 use crate::diagnostic::{Diagnostic, Source, Span, Spanned};
 use crate::dockerfile::instruction::{self, Instruction, Word};
 use crate::dockerfile::nearest;
-use crate::graph::{self, BuildGraph, Local, Merge, NodeId, Op, Step};
+use crate::graph::{self, BuildGraph, Local, Merge, NodeId, Op, Place, Step};
 use crate::oci::{Digest, ImageConfig, Platform, Reference};
 
 /// Images asked for at once.
@@ -438,7 +438,8 @@ impl<'a> Planner<'a> {
             From::Image(reference) => {
                 let image = self.image(&reference, platform, from.span)?;
                 let title = format!("FROM {reference}");
-                Ok(Some(self.add_image(&image, platform, title, Some(from.span))))
+                let place = Place { text: title.clone(), ..Place::default() };
+                Ok(Some(self.add_image(&image, platform, (title, place), Some(from.span))))
             }
         }
     }
@@ -494,7 +495,8 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn add(&mut self, op: Op, inputs: Vec<NodeId>, title: String, origin: Option<(Source, Span)>) -> NodeId {
-        self.add_step(op, inputs, Step { title, origin, ignore_cache: false })
+        let place = Place { text: title.clone(), ..Place::default() };
+        self.add_step(op, inputs, Step { title, place, origin, ignore_cache: false })
     }
 
     /// Adds a node, which ignores cached results if its step or the whole build does.
@@ -507,7 +509,7 @@ impl<'a> Planner<'a> {
         &mut self,
         image: &ResolvedImage,
         platform: &Platform,
-        title: String,
+        (title, place): (String, Place),
         span: Option<Span>,
     ) -> NodeId {
         let source = graph::Image {
@@ -517,7 +519,8 @@ impl<'a> Planner<'a> {
             diff_ids: image.config.rootfs.diff_ids.clone(),
         };
         let origin = span.map(|span| (self.source.clone(), span));
-        self.add(Op::Source(graph::Source::Image(source)), Vec::new(), title, origin)
+        let step = Step { title, place, origin, ignore_cache: false };
+        self.add_step(Op::Source(graph::Source::Image(source)), Vec::new(), step)
     }
 
     /// Returns the node of the build context.

@@ -1,5 +1,6 @@
 use super::environment::Environment;
 use crate::dockerfile::instruction::{Command, Instruction, Step};
+use crate::graph::Place;
 use crate::oci::Platform;
 
 /// Numbers the steps of one stage: `[build 2/5] RUN make` (semantics reference, section 7.11).
@@ -20,14 +21,17 @@ impl Titles {
         Titles { platform, stage, next: 1, total: steps + usize::from(has_base_step) }
     }
 
-    pub(super) fn next(&mut self, text: &str, environment: &Environment) -> String {
+    /// Returns the title of the next step, which says `text`, and its place.
+    pub(super) fn next(&mut self, text: &str, environment: &Environment) -> (String, Place) {
         let platform = self.platform.as_ref().map(|platform| match aimed_at(environment) {
             Some(aim) => format!("{platform}{} ", arrow(platform, aim)),
             None => format!("{platform} "),
         });
-        let title = format!("[{}{}{}/{}] {text}", platform.unwrap_or_default(), self.stage, self.next, self.total);
+        let stage = platform.unwrap_or_default() + &self.stage;
+        let title = format!("[{stage}{}/{}] {text}", self.next, self.total);
+        let place = Place { stage: stage.trim_end().to_owned(), position: self.next, text: text.to_owned() };
         self.next += 1;
-        title
+        (title, place)
     }
 }
 

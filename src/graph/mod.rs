@@ -53,10 +53,23 @@ pub struct NodeId(pub u32);
 pub struct Step {
     /// What people read, such as `[build 2/5] RUN make`.
     pub title: String,
+    /// What tells it from other steps, whatever is written before and after it.
+    pub place: Place,
     /// The text the step was written in and its place there.
     pub origin: Option<(diagnostic::Source, diagnostic::Span)>,
     /// Whether cached results are ignored.
     pub ignore_cache: bool,
+}
+
+/// How a step is found again in another build of a text that may have changed since.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The chain of steps it belongs to; may be empty.
+    pub stage: String,
+    /// Its number there, from 1; 0 where it has none.
+    pub position: usize,
+    /// What is done, as people wrote it.
+    pub text: String,
 }
 
 /// An operation with its inputs.

@@ -69,6 +69,9 @@ pub struct Run {
     /// Environment that does not change what the process does (proxies): outside the identity.
     #[serde(skip)]
     pub proxy_env: Vec<(String, String)>,
+    /// Which of these are arguments of the build: outside the identity, for telling what changed.
+    #[serde(skip)]
+    pub arguments: Vec<String>,
     /// Working directory, absolute; made when missing.
     pub cwd: String,
     /// `user[:group]` by name or number, as the root's user database has it; empty is user 0.

@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::graph::NodeId;
+use crate::cache::Miss;
+use crate::graph::{NodeId, Place};
 
 /// Which of a process's two outputs a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -46,6 +47,14 @@ pub enum Event {
     Started {
         /// Which.
         step: StepId,
+    },
+    /// Why the step that began was not known; after its start.
+    Missed {
+        /// Which.
+        step: StepId,
+        /// The reason, in its `cause` member.
+        #[serde(flatten)]
+        miss: Miss,
     },
     /// A step's process wrote something: bytes as they came, perhaps not whole lines, invalid UTF-8 replaced.
     Output {
@@ -136,8 +145,23 @@ pub struct PlannedStep {
     pub step: StepId,
     /// What people read.
     pub title: String,
+    /// What tells it from others.
+    #[serde(skip)]
+    pub place: Place,
+    /// Where it is written; none where nobody wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written: Option<Written>,
     /// The steps it waits for.
     pub inputs: Vec<StepId>,
+}
+
+/// Where something is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Written {
+    /// The build file, or the image whose trigger it is.
+    pub file: String,
+    /// From 1.
+    pub line: usize,
 }
 
 /// Takes events from many threads.

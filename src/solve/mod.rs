@@ -9,7 +9,7 @@ mod scheduler;
 
 use std::sync::Arc;
 
-pub use event::{Event, Observe, Outcome, PlannedStep, StepId, Stream};
+pub use event::{Event, Observe, Outcome, PlannedStep, StepId, Stream, Written};
 pub use path::{CriticalPath, Link, Timeline};
 pub use scheduler::{Failure, Settings, Solved, solve};
 

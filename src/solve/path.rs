@@ -99,7 +99,11 @@ impl Timeline {
                     phase.time = Some(at.saturating_sub(phase.started));
                 }
             }
-            Event::Output { .. } | Event::Transfer { .. } | Event::Warning { .. } | Event::Lint { .. } => {}
+            Event::Missed { .. }
+            | Event::Output { .. }
+            | Event::Transfer { .. }
+            | Event::Warning { .. }
+            | Event::Lint { .. } => {}
         }
     }
 
@@ -152,6 +156,8 @@ mod tests {
         let step = |&(id, inputs): &(u32, &[u32])| PlannedStep {
             step: NodeId(id),
             title: format!("s{id}"),
+            place: crate::graph::Place::default(),
+            written: None,
             inputs: inputs.iter().copied().map(NodeId).collect(),
         };
         Event::Planned { steps: steps.iter().map(step).collect() }

@@ -2,8 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Event, Execute, Lookup, Observe, Outcome, PlannedStep, Work};
-use crate::graph::{BuildGraph, NodeId};
+use super::{Event, Execute, Lookup, Observe, Outcome, PlannedStep, Work, Written};
+use crate::diagnostic::{Lines, Source};
+use crate::graph::{self, BuildGraph, NodeId};
 use crate::sys::Cancel;
 
 /// How a graph is walked.
@@ -47,7 +48,7 @@ pub fn solve<E: Execute>(
     settings: &Settings,
 ) -> Result<Solved<E::Output>, Failure<E::Error>> {
     let needed = graph.needed(targets);
-    settings.observer.observe(Event::Planned { steps: needed.iter().map(|&id| planned(graph, id)).collect() });
+    settings.observer.observe(Event::Planned { steps: planned(graph, &needed) });
     let walk = Walk {
         graph,
         executor,
@@ -71,9 +72,22 @@ pub fn solve<E: Execute>(
     }
 }
 
-fn planned(graph: &BuildGraph, id: NodeId) -> PlannedStep {
-    let node = graph.node(id);
-    PlannedStep { step: id, title: node.step.title.clone(), inputs: node.inputs.clone() }
+fn planned(graph: &BuildGraph, needed: &[NodeId]) -> Vec<PlannedStep> {
+    // Most steps are of one text, whose lines are not to be counted anew for each.
+    let mut lines: Option<(Source, Lines)> = None;
+    let mut line = |source: Source, offset| {
+        let known = lines.take().filter(|(known, _)| *known == source);
+        let (_, known) = lines.insert(known.unwrap_or_else(|| (source.clone(), Lines::of(&source))));
+        known.line(offset)
+    };
+    let mut step = |&id: &NodeId| {
+        let node = graph.node(id);
+        let graph::Step { title, place, origin, .. } = node.step.clone();
+        let written =
+            origin.map(|(source, span)| Written { file: source.name().to_owned(), line: line(source, span.start) });
+        PlannedStep { step: id, title, place, written, inputs: node.inputs.clone() }
+    };
+    needed.iter().map(&mut step).collect()
 }
 
 struct Walk<'a, E: Execute> {
@@ -237,7 +251,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::graph::{File, FileAction, Input, Op, Step};
+    use crate::graph::{File, FileAction, Input, Op, Place, Step};
 
     #[derive(Debug, thiserror::Error)]
     #[error("no result")]
@@ -300,7 +314,7 @@ mod tests {
     fn add(graph: &mut BuildGraph, title: &str, inputs: &[NodeId]) -> NodeId {
         let base = (!inputs.is_empty()).then_some(Input(0));
         let action = FileAction::MakeDirectory { path: format!("/{title}"), owner: None };
-        let step = Step { title: title.to_owned(), origin: None, ignore_cache: false };
+        let step = Step { title: title.to_owned(), place: Place::default(), origin: None, ignore_cache: false };
         graph.add(Op::File(File { base, actions: vec![action] }), inputs.to_vec(), step)
     }
 

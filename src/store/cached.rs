@@ -20,15 +20,22 @@ pub(crate) struct CacheRow {
 
 impl Store {
     /// Remembers a result, replacing an older one of the same key.
-    pub(crate) fn put_cached(&self, key: Digest, row: &CacheRow, recipe: &[u8]) -> Result<(), Error> {
+    pub(crate) fn put_cached(
+        &self,
+        key: Digest,
+        row: &CacheRow,
+        recipe: &[u8],
+        inputs: Option<&[u8]>,
+    ) -> Result<(), Error> {
         let compressed = (recipe.len() > COMPRESS_FROM_BYTES)
             .then(|| zstd::bulk::compress(recipe, 0).expect("zstd takes any bytes"));
         let result = row.result.map(|diff_id| *diff_id.digest().as_bytes());
         self.database().write(|transaction| {
             transaction
                 .prepare_cached(
-                    "INSERT INTO cache(key, result, created, build, compressed, recipe) VALUES(?1, ?2, ?3, ?4, ?5, ?6)
-                     ON CONFLICT(key) DO UPDATE SET result = ?2, created = ?3, build = ?4",
+                    "INSERT INTO cache(key, result, created, build, compressed, recipe, inputs)
+                     VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                     ON CONFLICT(key) DO UPDATE SET result = ?2, created = ?3, build = ?4, inputs = ?7, removed = NULL",
                 )?
                 .execute(params![
                     key.as_bytes(),
@@ -36,7 +43,8 @@ impl Store {
                     row.created.as_microsecond(),
                     row.build.to_string(),
                     compressed.is_some(),
-                    compressed.as_deref().unwrap_or(recipe)
+                    compressed.as_deref().unwrap_or(recipe),
+                    inputs
                 ])?;
             Ok(())
         })
@@ -62,6 +70,28 @@ impl Store {
             Some(CacheRow { result: Some(diff_id), .. }) if !self.has_layer(diff_id)? => Ok(None),
             row => Ok(row),
         }
+    }
+
+    /// Returns when the result of a key was removed, which is not known of one that was lost; nothing where it is here, or
+    /// never was.
+    pub(crate) fn cached_removal(&self, key: Digest) -> Result<Option<Option<Timestamp>>, Error> {
+        let row: Option<(Option<i64>, bool)> = self.database().read(|connection| {
+            let mut query = connection.prepare_cached("SELECT removed, result IS NULL FROM cache WHERE key = ?")?;
+            Ok(query.query_row([key.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+        })?;
+        Ok(match row {
+            Some((Some(removed), _)) => Some(Some(time(removed))),
+            Some((None, false)) if self.cached(key)?.is_none() => Some(None),
+            _ => None,
+        })
+    }
+
+    /// Returns what is kept of the inputs of a key.
+    pub(crate) fn cached_inputs(&self, key: Digest) -> Result<Option<Vec<u8>>, Error> {
+        self.database().read(|connection| {
+            let mut query = connection.prepare_cached("SELECT inputs FROM cache WHERE key = ?")?;
+            Ok(query.query_row([key.as_bytes()], |row| row.get(0)).optional()?.flatten())
+        })
     }
 
     /// Returns the recipe of a key.

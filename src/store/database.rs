@@ -10,7 +10,7 @@ use super::Error;
 pub(super) const VERSION: u32 = STEPS.len() as u32;
 
 /// What made each version out of the one before. Stores exist of every version, so steps are only ever added.
-const STEPS: [&str; 3] = [SCHEMA, INDEXES, ENCODINGS];
+const STEPS: [&str; 4] = [SCHEMA, INDEXES, ENCODINGS, RECORDS];
 
 /// Longer than 64 builds together need for their short transactions, even on a slow disk.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -74,6 +74,25 @@ const ENCODINGS: &str = "
 CREATE TABLE layer_encodings(
     diff_id BLOB NOT NULL, method TEXT NOT NULL, level INTEGER NOT NULL, library TEXT NOT NULL, digest BLOB NOT NULL,
     PRIMARY KEY(diff_id, method, level, library)) WITHOUT ROWID;
+";
+
+const RECORDS: &str = "
+ALTER TABLE builds ADD COLUMN project TEXT NOT NULL DEFAULT '';
+ALTER TABLE builds ADD COLUMN image BLOB;
+ALTER TABLE builds ADD COLUMN facts TEXT NOT NULL DEFAULT '';
+CREATE INDEX builds_project ON builds(project, number);
+CREATE INDEX builds_image ON builds(image, number);
+ALTER TABLE steps ADD COLUMN stage TEXT NOT NULL DEFAULT '';
+ALTER TABLE steps ADD COLUMN position INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE steps ADD COLUMN text TEXT NOT NULL DEFAULT '';
+ALTER TABLE steps ADD COLUMN key BLOB;
+ALTER TABLE steps ADD COLUMN result BLOB;
+ALTER TABLE steps ADD COLUMN facts TEXT NOT NULL DEFAULT '';
+CREATE INDEX steps_text ON steps(text);
+CREATE INDEX steps_key ON steps(key);
+CREATE INDEX steps_result ON steps(result);
+ALTER TABLE cache ADD COLUMN inputs BLOB;
+ALTER TABLE cache ADD COLUMN removed INTEGER;
 ";
 
 /// The SQLite file and connections to it: one for each call that is under way.

@@ -52,7 +52,7 @@ pub use indexes::{Entry, IndexRecord};
 pub use layers::{Encoding, LayerBlob};
 pub use memory::{Resolution, StatDigest};
 pub use partial::Partial;
-pub use records::{BuildId, BuildRecord, Outcome, StepRecord};
+pub use records::{BuildEnd, BuildId, BuildRecord, Outcome, PastStep, StepRecord};
 pub use remove::Removed;
 pub use temporary::Temporary;
 pub use trees::{Tree, TreeKey};

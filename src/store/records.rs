@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 use rustix::rand::GetRandomFlags;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Store, now, time};
+use crate::graph::Place;
+use crate::oci::{DiffId, Digest};
 
 /// Identifies one build: twelve hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -87,6 +89,27 @@ pub struct BuildRecord {
     pub finished: Option<Timestamp>,
     /// How it ended; none while it runs.
     pub outcome: Option<Outcome>,
+    /// What was built is a version of what other builds of the same project made.
+    pub project: String,
+    /// Digest of the image's manifest, or of the index; none where nothing came of it.
+    pub image: Option<Digest>,
+    /// What else is known of it, in a form of those who wrote it; empty while it runs.
+    pub facts: String,
+}
+
+/// How a build ended, and what is to be remembered of it.
+#[derive(Debug, Clone)]
+pub struct BuildEnd {
+    /// How.
+    pub outcome: Outcome,
+    /// As [`BuildRecord::project`].
+    pub project: String,
+    /// As [`BuildRecord::image`].
+    pub image: Option<Digest>,
+    /// As [`BuildRecord::facts`].
+    pub facts: String,
+    /// All of them.
+    pub steps: Vec<StepRecord>,
 }
 
 /// One step of a build.
@@ -96,14 +119,38 @@ pub struct StepRecord {
     pub number: usize,
     /// The instruction.
     pub title: String,
+    /// What tells it from others.
+    pub place: Place,
     /// How it ended.
     pub outcome: Outcome,
     /// How long it took.
     pub duration: Duration,
+    /// The key of its result in the cache, or the digest of the image that it is; none where neither is known.
+    pub key: Option<Digest>,
+    /// The layer it led to.
+    pub result: Option<DiffId>,
+    /// What else is known of it, in a form of those who wrote it.
+    pub facts: String,
+}
+
+/// A step of a past build that has a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastStep {
+    /// Whose it is.
+    pub build: BuildId,
+    /// Its number there.
+    pub number: usize,
+    /// What told it from others.
+    pub place: Place,
+    /// The key of its result, or the digest of the image that it is.
+    pub key: Digest,
 }
 
 /// Builds that are remembered; more would only fill the disk with logs nobody reads.
 const KEPT_BUILDS: i64 = 200;
+
+/// Builds that are looked at for a step like another one: branches that take turns are among so many.
+const PAST_BUILDS: i64 = 20;
 
 impl Store {
     /// Begins the record of a build.
@@ -133,26 +180,27 @@ impl Store {
         Ok(directory.join(format!("{step}.log")))
     }
 
-    /// Records a step, or what became of it since. A build may also leave this to [`Store::finish_build`].
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub fn record_step(&self, build: &BuildId, step: &StepRecord) -> Result<(), Error> {
-        self.database().write(|transaction| Ok(insert_step(transaction, build, step)?))
-    }
-
-    /// Ends the record of a build, with the steps not recorded before, and forgets the oldest builds.
+    /// Ends the record of a build, and forgets the oldest builds.
     ///
     /// # Errors
     /// [`Error::Io`], those of the database.
-    pub fn finish_build(&self, build: &BuildId, outcome: Outcome, steps: &[StepRecord]) -> Result<(), Error> {
+    pub fn finish_build(&self, build: &BuildId, end: &BuildEnd) -> Result<(), Error> {
         let forgotten: Vec<String> = self.database().write(|transaction| {
-            for step in steps {
+            for step in &end.steps {
                 insert_step(transaction, build, step)?;
             }
             transaction
-                .prepare_cached("UPDATE builds SET finished = ?, outcome = ? WHERE id = ?")?
-                .execute(params![now(), outcome.as_str(), build.0])?;
+                .prepare_cached(
+                    "UPDATE builds SET finished = ?, outcome = ?, project = ?, image = ?, facts = ? WHERE id = ?",
+                )?
+                .execute(params![
+                    now(),
+                    end.outcome.as_str(),
+                    end.project,
+                    end.image.as_ref().map(Digest::as_bytes),
+                    end.facts,
+                    build.0
+                ])?;
             let mut query = transaction.prepare_cached(
                 "SELECT id FROM builds WHERE finished IS NOT NULL AND number <= (SELECT MAX(number) FROM builds) - ?",
             )?;
@@ -160,6 +208,13 @@ impl Store {
             for id in &forgotten {
                 transaction.execute("DELETE FROM steps WHERE build = ?", [id])?;
                 transaction.execute("DELETE FROM builds WHERE id = ?", [id])?;
+            }
+            if !forgotten.is_empty() {
+                // Of what was removed from the cache, nobody can be told any more.
+                transaction.execute(
+                    "DELETE FROM cache WHERE removed IS NOT NULL AND key NOT IN (SELECT key FROM steps WHERE key IS NOT NULL)",
+                    [],
+                )?;
             }
             Ok(forgotten)
         })?;
@@ -178,10 +233,67 @@ impl Store {
     /// Those of the database.
     pub fn builds(&self) -> Result<Vec<BuildRecord>, Error> {
         self.database().read(|connection| {
-            let mut query =
-                connection.prepare("SELECT id, title, started, finished, outcome FROM builds ORDER BY number DESC")?;
+            let mut query = connection.prepare(&format!("{SELECT_BUILDS} ORDER BY number DESC"))?;
             let builds = query.query_map([], build_record)?;
             Ok(builds.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Returns the newest build that made an image.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn build_of(&self, image: Digest) -> Result<Option<BuildRecord>, Error> {
+        self.database().read(|connection| {
+            let mut query =
+                connection.prepare(&format!("{SELECT_BUILDS} WHERE image = ? ORDER BY number DESC LIMIT 1"))?;
+            Ok(query.query_row([image.as_bytes()], build_record).optional()?)
+        })
+    }
+
+    /// Returns the steps with keys of the last builds of a project, the newest build first.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn past_steps(&self, project: &str) -> Result<Vec<PastStep>, Error> {
+        let condition = "builds.number IN (SELECT number FROM builds WHERE project = ? ORDER BY number DESC LIMIT ?)
+             ORDER BY builds.number DESC, steps.number";
+        self.past(condition, project)
+    }
+
+    /// Returns the last steps with keys, of whatever build, that said this.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn steps_saying(&self, text: &str) -> Result<Vec<PastStep>, Error> {
+        self.past("text = ? ORDER BY builds.number DESC LIMIT ?", text)
+    }
+
+    /// Returns the steps that led to a layer, of the oldest remembered build first.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn steps_making(&self, layer: DiffId) -> Result<Vec<(BuildId, StepRecord)>, Error> {
+        self.database().read(|connection| {
+            let mut query = connection.prepare(&format!(
+                "SELECT {STEP_COLUMNS}, builds.id FROM steps JOIN builds ON builds.id = steps.build
+                 WHERE result = ? ORDER BY builds.number, steps.number"
+            ))?;
+            let steps = query.query_map([layer.digest().as_bytes()], |row| {
+                Ok((BuildId(row.get(STEP_COLUMN_COUNT)?), step_record(row)?))
+            })?;
+            Ok(steps.collect::<Result<_, _>>()?)
+        })
+    }
+
+    fn past(&self, condition: &str, of: &str) -> Result<Vec<PastStep>, Error> {
+        self.database().read(|connection| {
+            let mut query = connection.prepare_cached(&format!(
+                "SELECT builds.id, steps.number, stage, position, text, key
+                 FROM steps JOIN builds ON builds.id = steps.build WHERE key IS NOT NULL AND {condition}"
+            ))?;
+            let steps = query.query_map(params![of, PAST_BUILDS], past_step)?;
+            Ok(steps.collect::<Result<_, _>>()?)
         })
     }
 
@@ -208,8 +320,8 @@ impl Store {
     /// Those of the database.
     pub fn steps(&self, build: &BuildId) -> Result<Vec<StepRecord>, Error> {
         self.database().read(|connection| {
-            let mut query = connection
-                .prepare("SELECT number, title, outcome, duration FROM steps WHERE build = ? ORDER BY number")?;
+            let mut query =
+                connection.prepare(&format!("SELECT {STEP_COLUMNS} FROM steps WHERE build = ? ORDER BY number"))?;
             let steps = query.query_map([&build.0], step_record)?;
             Ok(steps.collect::<Result<_, _>>()?)
         })
@@ -253,14 +365,28 @@ impl Store {
     }
 }
 
+const SELECT_BUILDS: &str = "SELECT id, title, started, finished, outcome, project, image, facts FROM builds";
+
+const STEP_COLUMNS: &str =
+    "steps.number, steps.title, stage, position, text, steps.outcome, duration, key, result, steps.facts";
+const STEP_COLUMN_COUNT: usize = 10;
+
 fn insert_step(connection: &rusqlite::Connection, build: &BuildId, step: &StepRecord) -> rusqlite::Result<()> {
     let duration = i64::try_from(step.duration.as_micros()).unwrap_or(i64::MAX);
-    connection.prepare_cached("INSERT OR REPLACE INTO steps VALUES(?, ?, ?, ?, ?)")?.execute(params![
+    let statement = "INSERT OR REPLACE INTO steps(build, number, title, stage, position, text, outcome, duration, key, result, facts)
+         VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    connection.prepare_cached(statement)?.execute(params![
         build.0,
         step.number as i64,
         step.title,
+        step.place.stage,
+        step.place.position as i64,
+        step.place.text,
         step.outcome.as_str(),
-        duration
+        duration,
+        step.key.as_ref().map(Digest::as_bytes),
+        step.result.as_ref().map(|result| *result.digest().as_bytes()),
+        step.facts
     ])?;
     Ok(())
 }
@@ -272,14 +398,32 @@ fn build_record(row: &Row<'_>) -> rusqlite::Result<BuildRecord> {
         started: time(row.get(2)?),
         finished: row.get::<_, Option<i64>>(3)?.map(time),
         outcome: row.get::<_, Option<String>>(4)?.map(|word| Outcome::from_column(&word)),
+        project: row.get(5)?,
+        image: row.get::<_, Option<[u8; 32]>>(6)?.map(Digest::from_bytes),
+        facts: row.get(7)?,
     })
+}
+
+fn place(row: &Row<'_>, first: usize) -> rusqlite::Result<Place> {
+    let position = row.get::<_, i64>(first + 1)? as usize;
+    Ok(Place { stage: row.get(first)?, position, text: row.get(first + 2)? })
 }
 
 fn step_record(row: &Row<'_>) -> rusqlite::Result<StepRecord> {
     Ok(StepRecord {
         number: row.get::<_, i64>(0)? as usize,
         title: row.get(1)?,
-        outcome: Outcome::from_column(&row.get::<_, String>(2)?),
-        duration: Duration::from_micros(row.get::<_, i64>(3)? as u64),
+        place: place(row, 2)?,
+        outcome: Outcome::from_column(&row.get::<_, String>(5)?),
+        duration: Duration::from_micros(row.get::<_, i64>(6)? as u64),
+        key: row.get::<_, Option<[u8; 32]>>(7)?.map(Digest::from_bytes),
+        result: row.get::<_, Option<[u8; 32]>>(8)?.map(|bytes| DiffId::new(Digest::from_bytes(bytes))),
+        facts: row.get(9)?,
     })
+}
+
+fn past_step(row: &Row<'_>) -> rusqlite::Result<PastStep> {
+    let key = Digest::from_bytes(row.get(5)?);
+    let (build, number) = (BuildId(row.get(0)?), row.get::<_, i64>(1)? as usize);
+    Ok(PastStep { build, number, place: place(row, 2)?, key })
 }

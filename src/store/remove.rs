@@ -5,7 +5,7 @@ use rusqlite::{Connection, Transaction, params};
 use super::database::Failure;
 use super::images::{Found, find, select_images};
 use super::indexes::index_of;
-use super::{Entry, Error, ImageRecord, Store, TreeKey, remove_file};
+use super::{Entry, Error, ImageRecord, Store, TreeKey, now, remove_file};
 use crate::oci::{ChainId, DiffId, Digest, Reference};
 
 /// What [`Store::remove_image`] did.
@@ -182,7 +182,7 @@ fn doom(transaction: &Transaction<'_>, kind: &str, digest: Digest) -> rusqlite::
     Ok(())
 }
 
-/// Forgets the doomed layers that no image has, with the cached results they are, and dooms their blobs.
+/// Forgets the doomed layers that no image has, as results of the cache too, and dooms their blobs.
 fn drop_layers(transaction: &Transaction<'_>) -> Result<Vec<Digest>, Failure> {
     let layers = digests(transaction, &format!("SELECT id FROM doomed WHERE {LAYER_IS_UNUSED}"))?;
     for layer in &layers {
@@ -196,10 +196,11 @@ fn drop_layers(transaction: &Transaction<'_>) -> Result<Vec<Digest>, Failure> {
             "DELETE FROM layer_blobs WHERE diff_id = ?",
             "DELETE FROM layer_encodings WHERE diff_id = ?",
             "DELETE FROM layers WHERE diff_id = ?",
-            "DELETE FROM cache WHERE result = ?",
         ] {
             transaction.execute(statement, [key])?;
         }
+        // What led to it is kept, to tell the next build why it is not there.
+        transaction.execute("UPDATE cache SET result = NULL, removed = ? WHERE result = ?", params![now(), key])?;
     }
     Ok(layers)
 }

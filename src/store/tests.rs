@@ -343,7 +343,13 @@ fn a_store_of_an_older_kiln_is_brought_up_to_date() {
     // What version 1 had not.
     let old = rusqlite::Connection::open(root.join("kiln.db")).unwrap();
     old.execute_batch(
-        "DROP TABLE indexes; DROP TABLE index_images; DROP TABLE layer_encodings; PRAGMA user_version = 1;",
+        "DROP TABLE indexes; DROP TABLE index_images; DROP TABLE layer_encodings;
+         DROP INDEX builds_project; DROP INDEX builds_image; ALTER TABLE builds DROP COLUMN project;
+         ALTER TABLE builds DROP COLUMN image; ALTER TABLE builds DROP COLUMN facts;
+         DROP INDEX steps_text; DROP INDEX steps_key; DROP INDEX steps_result; ALTER TABLE steps DROP COLUMN stage;
+         ALTER TABLE steps DROP COLUMN position; ALTER TABLE steps DROP COLUMN text; ALTER TABLE steps DROP COLUMN key;
+         ALTER TABLE steps DROP COLUMN result; ALTER TABLE steps DROP COLUMN facts;
+         ALTER TABLE cache DROP COLUMN inputs; ALTER TABLE cache DROP COLUMN removed; PRAGMA user_version = 1;",
     )
     .unwrap();
     drop(old);
@@ -389,6 +395,10 @@ fn a_resolution_lasts_as_long_as_its_manifest() {
     assert_eq!(store.resolution(&name, &platform).unwrap(), None);
 }
 
+fn end(outcome: Outcome) -> BuildEnd {
+    BuildEnd { outcome, project: "project".to_owned(), image: None, facts: String::new(), steps: Vec::new() }
+}
+
 #[test]
 fn builds_keep_their_steps_and_logs() {
     let (_directory, store) = store();
@@ -402,9 +412,14 @@ fn builds_keep_their_steps_and_logs() {
         title: format!("RUN {number}"),
         outcome,
         duration: std::time::Duration::from_micros(7),
+        place: crate::graph::Place { stage: "stage".to_owned(), position: number, text: format!("RUN {number}") },
+        key: Some(Digest::of(&[number as u8])),
+        result: Some(DiffId::new(Digest::of(b"layer"))),
+        facts: "facts".to_owned(),
     };
-    store.record_step(&old, &step(1, Outcome::Cached)).unwrap();
-    store.finish_build(&old, Outcome::Failed, &[step(1, Outcome::Done), step(2, Outcome::Failed)]).unwrap();
+    let steps = vec![step(1, Outcome::Done), step(2, Outcome::Failed)];
+    let end = BuildEnd { steps, image: Some(Digest::of(b"image")), ..end(Outcome::Failed) };
+    store.finish_build(&old, &end).unwrap();
     assert_eq!(store.find_build(None).unwrap().id, new);
     let found = store.find_build(Some(&old.to_string()[..6])).unwrap();
     assert_eq!((found.title.as_str(), found.outcome), ("first", Some(Outcome::Failed)));
@@ -414,6 +429,12 @@ fn builds_keep_their_steps_and_logs() {
     assert!(matches!(store.step_log(&old, 3), Err(Error::NoSuchStep { step: 3, .. })));
     assert!(matches!(store.find_build(Some("")), Err(Error::AmbiguousBuild { count: 2, .. })));
     assert!(matches!(store.find_build(Some("xyz")), Err(Error::NoSuchBuild { .. })));
+    assert_eq!(store.build_of(Digest::of(b"image")).unwrap().unwrap().id, old);
+    let numbers = |steps: Vec<PastStep>| steps.into_iter().map(|step| step.number).collect::<Vec<_>>();
+    assert_eq!(numbers(store.past_steps("project").unwrap()), [1, 2]);
+    assert_eq!(numbers(store.past_steps("another").unwrap()), [0; 0]);
+    assert_eq!(numbers(store.steps_saying("RUN 2").unwrap()), [2]);
+    assert_eq!(store.steps_making(DiffId::new(Digest::of(b"layer"))).unwrap().len(), 2);
 }
 
 #[test]
@@ -422,10 +443,10 @@ fn the_oldest_builds_are_forgotten_with_their_logs() {
     let first = store.begin_build("first").unwrap();
     let log = store.log_path(&first, 1).unwrap();
     fs::write(&log, "text").unwrap();
-    store.finish_build(&first, Outcome::Done, &[]).unwrap();
+    store.finish_build(&first, &end(Outcome::Done)).unwrap();
     for _ in 0..200 {
         let build = store.begin_build("more").unwrap();
-        store.finish_build(&build, Outcome::Done, &[]).unwrap();
+        store.finish_build(&build, &end(Outcome::Done)).unwrap();
     }
     assert_eq!(store.builds().unwrap().len(), 200);
     assert!(!log.exists());

@@ -38,3 +38,4 @@ mod run;
 mod snapshots;
 mod store;
 mod support;
+mod why;

@@ -35,6 +35,7 @@ fn json_is_one_known_event_a_line() {
     let kinds = [
         "planned",
         "started",
+        "missed",
         "output",
         "transfer",
         "used",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kiln::cache::{Cache, Recipe};
 use kiln::oci::{DiffId, Digest, Encoded, ImageConfig, Manifest, media_type};
-use kiln::store::{Error, Outcome, Store};
+use kiln::store::{BuildEnd, Error, Outcome, Store};
 use kiln::sys::Cancel;
 
 use crate::support::{Need, require};
@@ -115,7 +115,7 @@ fn build(root: &Path, number: u32) {
                 store.drop_tree(&tree).unwrap();
             }
             let recipe = Recipe::new(&name);
-            cache.insert(&recipe, Some(layer), &build, jiff::Timestamp::now()).unwrap();
+            cache.insert(&recipe, None, Some(layer), &build, jiff::Timestamp::now()).unwrap();
             assert_eq!(cache.lookup(&recipe.key()).unwrap().unwrap().result, Some(layer));
         }
     }
@@ -125,7 +125,9 @@ fn build(root: &Path, number: u32) {
     std::thread::sleep(Duration::from_millis(5));
     assert!(store.has_layer(DiffId::new(Digest::of(b"shared 0"))).unwrap());
     store.read_blob(manifest, 1 << 20).unwrap();
-    store.finish_build(&build, Outcome::Done, &[]).unwrap();
+    let (project, facts) = (String::new(), String::new());
+    let end = BuildEnd { outcome: Outcome::Done, project, image: Some(manifest), facts, steps: Vec::new() };
+    store.finish_build(&build, &end).unwrap();
 }
 
 /// Fills the disk below `root` in every way the store has, and sees each say so.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::text::{self, without_controls};
+use super::text::without_controls;
 use crate::cli::human;
 use crate::solve::{CriticalPath, Link};
 
@@ -20,12 +20,12 @@ pub(super) fn text(path: &CriticalPath, whole: Duration) -> String {
     shown.sort_by_key(|(_, link)| std::cmp::Reverse(link.duration));
     shown.truncate(SHOWN);
     shown.sort_by_key(|(place, _)| *place);
-    let mut text = format!("critical path: {} of {}\n", seconds(path.time), seconds(whole));
+    let mut text = format!("critical path: {} of {}\n", human::duration(path.time), human::duration(whole));
     for (_, link) in shown {
         let title = without_controls(link.title.lines().next().unwrap_or_default());
         let title: String = title.chars().take(TITLE).collect();
         let number = link.number.map(|number| format!("#{number} ")).unwrap_or_default();
-        let _ = writeln!(text, "{:>8}  {number}{title}{}", seconds(link.duration), facts(link));
+        let _ = writeln!(text, "{:>8}  {number}{title}{}", human::duration(link.duration), facts(link));
     }
     text
 }
@@ -33,17 +33,12 @@ pub(super) fn text(path: &CriticalPath, whole: Duration) -> String {
 /// Returns what is known of a link besides its time.
 fn facts(link: &Link) -> String {
     let facts = [
-        (!link.cpu.is_zero()).then(|| format!("cpu {}", seconds(link.cpu))),
+        (!link.cpu.is_zero()).then(|| format!("cpu {}", human::duration(link.cpu))),
         (link.peak_memory_bytes > 0).then(|| format!("peak {}", human::size(link.peak_memory_bytes))),
         (link.layer_bytes > 0).then(|| format!("layer {}", human::size(link.layer_bytes))),
     ];
     let facts: Vec<String> = facts.into_iter().flatten().collect();
     if facts.is_empty() { String::new() } else { format!("  ({})", facts.join(", ")) }
-}
-
-/// Returns a time in tenths of seconds, or in milliseconds where those would say nothing.
-fn seconds(time: Duration) -> String {
-    if time < Duration::from_millis(100) { format!("{}ms", time.as_millis()) } else { text::seconds(time) }
 }
 
 #[cfg(test)]

@@ -210,6 +210,11 @@ impl<W: Write + Send> View for Plain<W> {
                     self.show(Section::Step(*step));
                 }
             }
+            Event::Missed { step, miss } => {
+                if let Some(cause) = miss.cause() {
+                    self.lines(Section::Step(*step), &[format!("not cached: {cause}")], false, at);
+                }
+            }
             Event::Output { step: id, stream, text } => {
                 let Some(step) = self.steps.get_mut(*id) else { return };
                 let elapsed = step.elapsed(at);
@@ -279,6 +284,8 @@ pub(super) mod tests {
         let step = |(place, title): (usize, &&str)| PlannedStep {
             step: NodeId(u32::try_from(place).unwrap()),
             title: (*title).to_owned(),
+            place: crate::graph::Place::default(),
+            written: None,
             inputs: if place == 0 { Vec::new() } else { vec![NodeId(0)] },
         };
         Event::Planned { steps: titles.iter().enumerate().map(step).collect() }

@@ -80,7 +80,13 @@ mod tests {
     #[test]
     fn pieces_of_output_become_lines_of_one_stream() {
         let mut steps = Steps::default();
-        steps.plan(&[PlannedStep { step: NodeId(4), title: "x".into(), inputs: Vec::new() }]);
+        steps.plan(&[PlannedStep {
+            step: NodeId(4),
+            title: "x".into(),
+            place: crate::graph::Place::default(),
+            written: None,
+            inputs: Vec::new(),
+        }]);
         let step = steps.get_mut(NodeId(4)).unwrap();
         assert!(step.output(Stream::Stdout, "on").is_empty());
         assert_eq!(step.output(Stream::Stderr, "error\r\n"), ["error"]);

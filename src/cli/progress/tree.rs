@@ -167,6 +167,10 @@ impl View for Tree {
                     step.started = Some(at);
                 }
             }
+            Event::Missed { step, miss } => {
+                let lines = miss.cause().map(|cause| format!("not cached: {cause}"));
+                self.output(*step, lines.into_iter().collect());
+            }
             Event::Output { step: id, stream, text } => {
                 let lines = self.steps.get_mut(*id).map(|step| step.output(*stream, text)).unwrap_or_default();
                 self.output(*id, lines);
@@ -322,7 +326,13 @@ mod tests {
     }
 
     fn started(tree: &mut Tree, title: &str) {
-        let step = PlannedStep { step: NodeId(0), title: title.to_owned(), inputs: Vec::new() };
+        let step = PlannedStep {
+            step: NodeId(0),
+            title: title.to_owned(),
+            place: crate::graph::Place::default(),
+            written: None,
+            inputs: Vec::new(),
+        };
         tree.event(&Event::Planned { steps: vec![step] }, Duration::ZERO);
         tree.event(&Event::Started { step: NodeId(0) }, Duration::ZERO);
     }

@@ -7,9 +7,9 @@ use super::filter::Filter;
 use super::resolve::{clean, join, split};
 use super::source::{Node, Shape};
 use super::{Error, Source};
+use crate::cache;
 use crate::context::{BadPattern, Glob, has_wildcards};
 use crate::graph::{self, CopyOptions, CopySource, FileAction, Input, Owner};
-use crate::layer::EntryPath;
 use crate::oci::{Digest, Hasher};
 
 /// What an op does and what it reads, digested.
@@ -240,17 +240,33 @@ impl Selection {
         Value::Array(self.actions.iter().map(Action::recipe).collect())
     }
 
-    /// Returns every entry that is read, by its path in its source, and the digest of what is read of it.
-    pub fn inputs(&self) -> impl Iterator<Item = (EntryPath, Digest)> {
+    /// Returns every entry that is read, by its path in its source.
+    pub fn inputs(&self) -> impl Iterator<Item = cache::Input> {
         let items = self.actions.iter().flat_map(|action| match action {
             Action::Copy { items, .. } => items.as_slice(),
             Action::MakeDirectory { .. } => &[],
         });
         items.flat_map(|item| {
             let path = if item.data.is_some() { &item.name } else { &item.node.path };
-            let itself = (item.node.shape != Shape::Directory).then(|| (path.clone(), digest(&item.node)));
-            itself.into_iter().chain(item.below.iter().map(|node| (node.path.clone(), digest(node))))
+            let itself = (item.node.shape != Shape::Directory).then(|| input_entry(path, &item.node));
+            itself.into_iter().chain(item.below.iter().map(|node| input_entry(&node.path, node)))
         })
+    }
+}
+
+fn input_entry(path: &[u8], node: &Node) -> cache::Input {
+    let (mut content, mut metadata) = (Hasher::new(), Hasher::new());
+    shape(node, &mut content);
+    numbers(node, &mut metadata);
+    xattrs(node, &mut metadata);
+    let (content, metadata) = (content.finish(), metadata.finish());
+    cache::Input {
+        path: path.to_vec(),
+        content: match node.shape {
+            Shape::Directory => 0,
+            _ => u64::from_le_bytes(*content.as_bytes().first_chunk().expect("32 bytes")),
+        },
+        metadata: u32::from_le_bytes(*metadata.as_bytes().first_chunk().expect("32 bytes")),
     }
 }
 
@@ -300,10 +316,26 @@ pub(super) fn below<'a>(directory: &[u8], path: &'a [u8]) -> &'a [u8] {
 /// Digests an entry: all that is copied of it but its times.
 fn digest(node: &Node) -> Digest {
     let mut hasher = Hasher::new();
-    let metadata = &node.metadata;
-    for number in [metadata.mode, metadata.uid, metadata.gid] {
+    numbers(node, &mut hasher);
+    shape(node, &mut hasher);
+    xattrs(node, &mut hasher);
+    hasher.finish()
+}
+
+fn numbers(node: &Node, hasher: &mut Hasher) {
+    for number in [node.metadata.mode, node.metadata.uid, node.metadata.gid] {
         hasher.update(&number.to_le_bytes());
     }
+}
+
+fn xattrs(node: &Node, hasher: &mut Hasher) {
+    for (name, value) in &node.metadata.xattrs {
+        hasher.field(name);
+        hasher.field(value);
+    }
+}
+
+fn shape(node: &Node, hasher: &mut Hasher) {
     match &node.shape {
         Shape::File { size_bytes, digest } => {
             hasher.field(b"file");
@@ -315,15 +347,10 @@ fn digest(node: &Node) -> Digest {
             hasher.field(b"symlink");
             hasher.field(target);
         }
-        Shape::CharDevice { major, minor } => device(&mut hasher, b"char", *major, *minor),
-        Shape::BlockDevice { major, minor } => device(&mut hasher, b"block", *major, *minor),
+        Shape::CharDevice { major, minor } => device(hasher, b"char", *major, *minor),
+        Shape::BlockDevice { major, minor } => device(hasher, b"block", *major, *minor),
         Shape::Fifo => hasher.field(b"fifo"),
     }
-    for (name, value) in &metadata.xattrs {
-        hasher.field(name);
-        hasher.field(value);
-    }
-    hasher.finish()
 }
 
 fn device(hasher: &mut Hasher, kind: &[u8], major: u32, minor: u32) {

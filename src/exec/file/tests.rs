@@ -280,7 +280,7 @@ fn what_is_excluded_is_not_read() {
     let context = context(directory.path(), "");
     let op = graph::File { base: Some(BASE), actions: vec![copy_with(".", "/", excluding(&["secret"]))] };
     let selection = select(&op, &[None, Some(Source::Context(&context))]).unwrap();
-    let read: Vec<_> = selection.inputs().map(|(path, _)| String::from_utf8(path.to_vec()).unwrap()).collect();
+    let read: Vec<_> = selection.inputs().map(|input| String::from_utf8(input.path).unwrap()).collect();
     assert_eq!(read, ["kept"]);
 }
 
@@ -957,7 +957,7 @@ mod keys {
         let context = context(directory.path(), "");
         let op = graph::File { base: None, actions: vec![copy("dir", "/d"), copy("f1.txt", "/d/")] };
         let selection = select(&op, &[None, Some(Source::Context(&context))]).unwrap();
-        let paths: Vec<String> = selection.inputs().map(|(path, _)| String::from_utf8(path).unwrap()).collect();
+        let paths: Vec<String> = selection.inputs().map(|input| String::from_utf8(input.path).unwrap()).collect();
         assert_eq!(paths, ["dir/a", "dir/sub", "dir/sub/b", "dir/sub/link", "f1.txt"]);
     }
 }
