@@ -38,6 +38,11 @@ pub enum Difference {
         /// The step that made the tree, by its number in the build; none where nothing is known of it.
         step: Option<usize>,
     },
+    /// Another tree that it reads.
+    Source {
+        /// The step that makes it, by its number; none where nothing is known of it.
+        step: Option<usize>,
+    },
     /// Where it stands: the step right below it is what it was, and another one used to be there.
     Order {
         /// The step, by its number.
@@ -345,7 +350,11 @@ fn items(actions: &Value) -> Vec<&Value> {
 impl Difference {
     /// Tells whether the reason lies in another step.
     pub fn is_elsewhere(&self) -> bool {
-        matches!(self, Difference::Base { .. } | Difference::Mount { change: MountChange::Content, step: Some(_), .. })
+        match self {
+            Difference::Base { .. } | Difference::Source { .. } => true,
+            Difference::Mount { change, step, .. } => *change == MountChange::Content && step.is_some(),
+            _ => false,
+        }
     }
 }
 
@@ -398,6 +407,8 @@ impl fmt::Display for Difference {
         match self {
             Difference::Base { step: Some(step) } => write!(f, "step #{step} below it changed"),
             Difference::Base { step: None } => f.write_str("what is below it changed"),
+            Difference::Source { step: Some(step) } => write!(f, "step #{step}, from which it reads, changed"),
+            Difference::Source { step: None } => f.write_str("what it reads changed"),
             Difference::Order { step, gone } => {
                 let step = step.map_or_else(|| "nothing".to_owned(), |step| format!("step #{step}"));
                 match gone.is_empty() {

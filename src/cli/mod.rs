@@ -17,6 +17,7 @@ mod images;
 mod inspect;
 mod load;
 mod log;
+mod plan;
 pub mod progress;
 mod pull;
 mod push;
@@ -61,6 +62,7 @@ enum Command {
     Load(load::Args),
     Builds(builds::Args),
     Why(why::Args),
+    Plan(Box<plan::Args>),
     Log(log::Args),
     Version(version::Args),
 }
@@ -76,7 +78,7 @@ pub fn main() -> ExitCode {
         Err(error) => return report::failure(&error),
     };
     match cli.command.run(&session) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // Whatever went wrong after that, went wrong because of it.
         Err(_) if session.cancel.is_cancelled() => report::interrupted(),
         Err(error) => report::failure(&error),
@@ -84,8 +86,9 @@ pub fn main() -> ExitCode {
 }
 
 impl Command {
-    fn run(&self, session: &session::Session) -> Result<(), Error> {
+    fn run(&self, session: &session::Session) -> Result<ExitCode, Error> {
         match self {
+            Command::Plan(args) => return plan::run(args, session),
             Command::Build(args) => build::run(args, session),
             Command::Check(args) => check::run(args, session),
             Command::Context(args) => context::run(args, session),
@@ -102,7 +105,8 @@ impl Command {
             Command::Why(args) => why::run(args, session),
             Command::Log(args) => log::run(args, session),
             Command::Version(args) => version::run(args),
-        }
+        }?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 

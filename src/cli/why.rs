@@ -99,7 +99,7 @@ fn headline(build: &Build, now: Timestamp) -> String {
 }
 
 /// Returns a step's title and the line it is written in.
-fn title(step: &BuildStep) -> String {
+pub(super) fn title(step: &BuildStep) -> String {
     let title = without_controls(step.title.lines().next().unwrap_or_default());
     match (&step.facts.file, step.facts.line) {
         (Some(file), Some(line)) => format!("{title}  ({}:{line})", without_controls(file)),

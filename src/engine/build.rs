@@ -22,13 +22,13 @@ use super::verify::OTHER_HOSTNAME;
 use super::{BuildOptions, BuildResult, ContextSource, DockerfileSource, Engine, Error, OutputKind};
 use crate::diagnostic::Diagnostic;
 use crate::dockerfile::lint::Occasion;
-use crate::exec::{self, Agents, Asker, Executor, Library, Secrets, Setting, Stack};
+use crate::exec::{self, Agents, Asker, Executor, Library, Secrets, Setting, Stack, StatCache};
 use crate::frontend::{self, Epoch, Plan, PlanOptions, PlannedImage, ResolveImage, ResolvedImage, Unresolved};
 use crate::graph::{BuildGraph, NodeId, Op, Source};
 use crate::image::{self, Image};
 use crate::layer::Mtime;
 use crate::oci::{Digest, Encoded, Index, Platform, Reference};
-use crate::solve::{self, Event, Failure, Observe, Settings, Solved};
+use crate::solve::{self, Event, Execute, Failure, Observe, Settings, Solved};
 use crate::store::{BuildEnd, Outcome};
 use crate::sys::Cancel;
 
@@ -68,6 +68,17 @@ impl Built {
     pub(super) fn id(&self) -> Digest {
         self.index.as_ref().map_or_else(|| self.images[0].id(), Encoded::digest)
     }
+}
+
+/// A build whose steps can be looked up.
+pub(super) struct Ready {
+    pub(super) plan: Plan,
+    /// The last step of each image.
+    pub(super) targets: Vec<NodeId>,
+    library: Arc<Library>,
+    pub(super) executor: Executor,
+    pub(super) stat_cache: Option<Arc<StatCache>>,
+    pub(super) stop: Cancel,
 }
 
 /// Values of ARG instructions.
@@ -144,7 +155,7 @@ impl Job<'_> {
     }
 
     /// Returns what is the same in all builds of one file and context on this machine.
-    fn project(&self) -> String {
+    pub(super) fn project(&self) -> String {
         let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned()).display().to_string();
         let context = match &self.options.context {
             ContextSource::Directory(path) => whole(path),
@@ -248,8 +259,8 @@ impl Job<'_> {
         lint::verdict(&controls, &found)
     }
 
-    /// Plans the build, gets every needed step done, and puts the image together.
-    pub(super) fn make(&self, loaded: &Loaded, context: &MainContext, named: &mut Named) -> Result<Built, Error> {
+    /// Plans the build, and gets ready to look its steps up.
+    pub(super) fn prepare(&self, loaded: &Loaded, context: &MainContext, named: &mut Named) -> Result<Ready, Error> {
         let client = self.engine.client(&self.options.insecure_registries);
         let library = Arc::new(Library::new(&self.engine.store, client));
         let plan = self.plan(loaded, self.build_args(loaded, context, named)?, &library, named)?;
@@ -283,6 +294,7 @@ impl Job<'_> {
             ledger: self.observer.ledger(),
             secrets: Secrets::new(self.options.secrets.clone()),
             agents: Agents::new(self.options.agents.clone()),
+            require_cached: self.options.require_cached,
             epoch: plan.epoch,
             is_normalized: normal.is_some(),
             hostname: self.is_perturbed.then(|| OTHER_HOSTNAME.to_owned()),
@@ -290,6 +302,12 @@ impl Job<'_> {
             cancel: stop.clone(),
         };
         let executor = Executor::new(library.clone(), setting);
+        Ok(Ready { plan, targets, library, executor, stat_cache, stop })
+    }
+
+    /// Plans the build, gets every needed step done, and puts the image together.
+    pub(super) fn make(&self, loaded: &Loaded, context: &MainContext, named: &mut Named) -> Result<Built, Error> {
+        let Ready { plan, targets, library, executor, stat_cache, stop } = self.prepare(loaded, context, named)?;
         let ahead = self.ahead(&plan, &library, &stop);
         let watched = Watched { executor: &executor, ahead: ahead.as_ref(), chain: Chain::of(&plan) };
         // What failed ahead has stopped the rest, whose own complaints tell nothing then.
@@ -358,13 +376,13 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn solve(
+    pub(super) fn solve<E: Execute<Error = exec::Error>>(
         &self,
         plan: &Plan,
         targets: &[NodeId],
-        executor: &Watched<'_>,
+        executor: &E,
         stop: &Cancel,
-    ) -> Result<Solved<exec::Output>, Error> {
+    ) -> Result<Solved<E::Output>, Error> {
         let settings = Settings { jobs: self.jobs(), observer: self.observer(), cancel: stop.clone() };
         solve::solve(&plan.graph, targets, executor, &settings).map_err(|failure| match failure {
             Failure::Cancelled => Error::Cancelled,

@@ -85,7 +85,7 @@ impl Build {
     }
 }
 
-fn step(record: StepRecord) -> BuildStep {
+pub(super) fn step(record: StepRecord) -> BuildStep {
     let StepRecord { number, title, place, outcome, duration, key, result, facts } = record;
     let facts = serde_json::from_str(&facts).unwrap_or_default();
     BuildStep { number, title, place, outcome, duration, key, layer: result, facts }
@@ -196,7 +196,7 @@ impl Engine {
 
 fn step_of(difference: &Difference) -> Option<usize> {
     match difference {
-        Difference::Base { step } | Difference::Mount { step, .. } => *step,
+        Difference::Base { step } | Difference::Source { step } | Difference::Mount { step, .. } => *step,
         _ => None,
     }
 }

@@ -4,6 +4,7 @@
 //!  build    read ─▶ plan ─▶ solve ─▶ assemble ─▶ store, archives, registry
 //!                            └┄ layers ┄▶ compress ┄▶ registry, behind the steps
 //!  pull     resolve ─▶ fetch layers ─▶ store            push   compress ─▶ registry
+//!  foresee  read ─▶ plan ─▶ look up
 //!  check    read ─▶ plan ─▶ report                      context  fetch ─▶ walk
 //!  save     store ─▶ archive                            load   archive ─▶ store
 //!  recorded, explain   store ─▶ what was built, what ran and why
@@ -23,6 +24,7 @@ mod dockerfile;
 mod error;
 mod export;
 mod fetch;
+mod foresee;
 mod images;
 mod layout;
 mod lint;
@@ -45,6 +47,7 @@ pub use builds::{Build, BuildStep, Explanation};
 pub use check::{Ask, Finding, Fixed, Report, check, fix};
 pub use context::{ContextListing, context};
 pub use error::Error;
+pub use foresee::{Expected, Foreseen, ForeseenStep};
 pub use options::{
     ArchiveFormat, BuildOptions, BuildResult, DockerfileSource, Form, ImageDetails, ImageSummary, LoadedImage, Output,
     OutputKind, Packing, SaveOptions,

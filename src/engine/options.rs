@@ -27,6 +27,8 @@ pub struct BuildOptions {
     pub labels: BTreeMap<String, String>,
     /// Ignore cached results.
     pub no_cache: bool,
+    /// Fail instead of running a step.
+    pub require_cached: bool,
     /// Ask registries even for tags that are known here.
     pub pull: bool,
     /// Network of RUN.

@@ -28,9 +28,8 @@ impl Executor {
         op: &graph::File,
     ) -> Result<Lookup<Output, Ticket>, Error> {
         let base = base(work, op);
-        let trees = self.trees(work, op)?;
-        let selection = file::select(op, &sources(work, &trees))?;
-        let (placeless, chain, reads) = (Op::File(without_places(op)), base.chain_id()?, self.reads(work, &selection));
+        let (placeless, selection) = self.selected(work, op)?;
+        let (chain, reads) = (base.chain_id()?, self.reads(work, &selection));
         let recipe = recipe(&placeless, chain, reads.clone());
         if let Some(output) = self.look_up(work, &base, &recipe)? {
             return Ok(Lookup::Hit(output));
@@ -43,8 +42,14 @@ impl Executor {
         Ok(Lookup::Miss(Ticket::Change(Box::new(Change { selection, recipe, inputs }))))
     }
 
+    /// Returns the op as it stands in a recipe, and what it reads.
+    pub(super) fn selected(&self, work: &Work<'_, Output>, op: &graph::File) -> Result<(Op, Selection), Error> {
+        let trees = self.trees(work, op)?;
+        Ok((Op::File(without_places(op)), file::select(op, &sources(work, &trees))?))
+    }
+
     /// Returns what a change depends on besides its op and base.
-    fn reads(&self, work: &Work<'_, Output>, selection: &Selection) -> Value {
+    pub(super) fn reads(&self, work: &Work<'_, Output>, selection: &Selection) -> Value {
         let files = match self.setting.epoch {
             // Neither their times nor their modes are those of the same files elsewhere.
             Some(epoch) if self.setting.is_normalized => {

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{AgentError, SecretError, file};
+use crate::cache::Miss;
 use crate::oci::{DiffId, EncodedError, Platform};
 use crate::runtime::{self, ExitStatus, ProgramError};
 use crate::sys::Cancelled;
@@ -20,6 +21,9 @@ pub enum Error {
         /// All of its output.
         log: PathBuf,
     },
+    /// The result of a step is not known, where it has to be.
+    #[error("it is not cached: {0}")]
+    NotCached(Miss),
     /// The process of a step could not be run.
     #[error(transparent)]
     Runtime(#[from] runtime::Error),
@@ -108,6 +112,7 @@ impl Error {
                 !matches!(error, F::Cancelled(_) | F::Context(_) | F::Content { .. } | F::Scratch(_) | F::Layer(_))
             }
             Error::Remote(error) => !error.is_local(),
+            Error::NotCached(_) => true,
             _ => false,
         }
     }
@@ -127,6 +132,7 @@ impl Error {
             Error::Agent(AgentError::NotGiven { id }) => Some(format!("give it with `--ssh {id}`")),
             Error::Foreign { advice, .. } => Some(advice.clone()),
             Error::Remote(error) => error.help(),
+            Error::NotCached(_) => Some("`kiln plan` tells all that would run".to_owned()),
             _ => None,
         }
     }

@@ -18,6 +18,7 @@ mod change;
 mod error;
 mod fetch;
 pub mod file;
+mod forecast;
 mod keyring;
 mod ledger;
 mod library;
@@ -42,6 +43,7 @@ use jiff::Timestamp;
 pub use agent::{AgentError, AgentSource, Agents};
 pub use error::Error;
 pub use fetch::Remote;
+pub use forecast::Forecast;
 pub use keyring::{Keyring, Opened};
 pub use ledger::{Ledger, Trace};
 pub use library::{Asker, Library};
@@ -49,7 +51,7 @@ pub use secret::{SecretError, SecretSource, Secrets};
 pub use stack::{Layer, Stack};
 pub use stat_cache::StatCache;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Miss};
 use crate::context::Context;
 use crate::graph::{self, NodeId, Op};
 use crate::remote::Remotes;
@@ -94,6 +96,8 @@ pub struct Setting {
     pub texts: HashSet<String>,
     /// Takes what becomes known of the steps.
     pub ledger: Arc<Ledger>,
+    /// Whether what is not known is an error.
+    pub require_cached: bool,
     /// The time of directories that steps make, where one was asked for (`SOURCE_DATE_EPOCH`).
     pub epoch: Option<Timestamp>,
     /// Secrets by their ids.
@@ -169,7 +173,11 @@ impl Execute for Executor {
     }
 
     fn execute(&self, work: &Work<'_, Output>, ticket: Ticket) -> Result<Output, Error> {
-        self.tell_why(work);
+        if self.setting.require_cached && !matches!(work.node.op, Op::Merge(_)) {
+            let miss = self.setting.ledger.trace(work.id).miss.unwrap_or(Miss::New);
+            return Err(Error::NotCached(miss));
+        }
+        self.tell(work.id, work.observer);
         match (&work.node.op, ticket) {
             (Op::Run(run), Ticket::Run(process)) => self.run(work, run, process),
             (Op::File(file), Ticket::Change(change)) => self.change(work, file, *change),

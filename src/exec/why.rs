@@ -1,7 +1,7 @@
 //! Why a result is not known: what of its recipe is not as it was in the nearest step that was done before.
 
 use std::collections::HashSet;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use super::{Error, Executor, Output};
 use crate::cache::{Cache, CacheKey, Difference, Inputs, Miss, MountChange, VariableOrigin, differences};
 use crate::graph::{self, Input, MountKind, NodeId, Op, Place};
 use crate::oci::ChainId;
-use crate::solve::{Event, Work};
+use crate::solve::{Event, Observe, Work};
 use crate::store::{self, PastStep};
 
 /// What was looked up and not found.
@@ -124,15 +124,18 @@ fn of_image(name: &str) -> String {
 impl Executor {
     /// Notes why a result has to be made.
     pub(super) fn explain(&self, work: &Work<'_, Output>, asked: &Asked<'_>) -> Result<(), Error> {
-        let miss = self.miss(work, asked)?;
-        self.setting.ledger.note(work.id, |trace| trace.miss = Some(miss));
+        self.note_miss(work.id, self.miss(work, asked)?);
         Ok(())
     }
 
+    pub(super) fn note_miss(&self, step: NodeId, miss: Miss) {
+        self.setting.ledger.note(step, |trace| trace.miss = Some(miss));
+    }
+
     /// Tells what was noted of a step that is about to be done.
-    pub(super) fn tell_why(&self, work: &Work<'_, Output>) {
-        if let Some(miss) = self.setting.ledger.trace(work.id).miss {
-            work.observer.observe(Event::Missed { step: work.id, miss });
+    pub(super) fn tell(&self, step: NodeId, observer: &Arc<dyn Observe>) {
+        if let Some(miss) = self.setting.ledger.trace(step).miss {
+            observer.observe(Event::Missed { step, miss });
         }
     }
 
@@ -143,7 +146,7 @@ impl Executor {
             Some(step) => Miss::Changed { differences: vec![Difference::Remote], than: step.build.to_string() },
             None => Miss::New,
         };
-        self.setting.ledger.note(work.id, |trace| trace.miss = Some(miss));
+        self.note_miss(work.id, miss);
         Ok(())
     }
 
@@ -229,7 +232,7 @@ impl Executor {
     }
 
     /// Returns the number of the step that an input is.
-    fn number(&self, work: &Work<'_, Output>, input: Input) -> Option<usize> {
+    pub(super) fn number(&self, work: &Work<'_, Output>, input: Input) -> Option<usize> {
         self.setting.numbers.get(&node(work, input)).copied()
     }
 }

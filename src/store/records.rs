@@ -29,8 +29,8 @@ impl BuildId {
         BuildId(text)
     }
 
-    /// Returns an id nobody has.
-    fn random() -> BuildId {
+    /// Returns an id nobody has, for what is not recorded.
+    pub fn random() -> BuildId {
         let mut bytes = [0_u8; 6];
         // The clock and the process tell builds apart well enough where the kernel has no random bytes yet.
         if rustix::rand::getrandom(&mut bytes[..], GetRandomFlags::NONBLOCK) != Ok(bytes.len()) {
@@ -267,6 +267,21 @@ impl Store {
     /// Those of the database.
     pub fn steps_saying(&self, text: &str) -> Result<Vec<PastStep>, Error> {
         self.past("text = ? ORDER BY builds.number DESC LIMIT ?", text)
+    }
+
+    /// Returns the last step that was done at this place: of this project and stage rather than of others.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn last_done(&self, project: &str, place: &Place) -> Result<Option<StepRecord>, Error> {
+        self.database().read(|connection| {
+            let mut query = connection.prepare_cached(&format!(
+                "SELECT {STEP_COLUMNS} FROM steps JOIN builds ON builds.id = steps.build
+                 WHERE text = ? AND steps.outcome = 'done'
+                 ORDER BY builds.project = ? DESC, stage = ? DESC, builds.number DESC LIMIT 1"
+            ))?;
+            Ok(query.query_row(params![place.text, project, place.stage], step_record).optional()?)
+        })
     }
 
     /// Returns the steps that led to a layer, of the oldest remembered build first.

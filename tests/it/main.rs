@@ -25,6 +25,7 @@ mod mounts;
 mod multistage;
 mod named;
 mod output;
+mod plan;
 mod platform;
 mod policy;
 mod progress;

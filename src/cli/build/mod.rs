@@ -46,6 +46,9 @@ pub(super) struct Args {
     /// Run every step, even where the result is known
     #[arg(long)]
     no_cache: bool,
+    /// Fail with the reason, instead of running a step whose result is not known
+    #[arg(long, conflicts_with = "no_cache")]
+    require_cached: bool,
     /// Ask registries even for images that are here
     #[arg(long)]
     pull: bool,
@@ -145,6 +148,17 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
 }
 
 impl Args {
+    /// Returns what the flags say, for who does not build.
+    pub(super) fn prepared(&self, session: &Session) -> Result<BuildOptions, Error> {
+        self.unsupported.check()?;
+        self.options(session.input())
+    }
+
+    /// Returns a display of nothing but warnings and errors.
+    pub(super) fn silent(&self, session: &Session) -> progress::Display {
+        self.progress.display(Some(Mode::Quiet), session)
+    }
+
     fn options(&self, mut stdin: impl Read + Send + 'static) -> Result<BuildOptions, Error> {
         let (here, file) = (Path::new("-"), self.file.as_deref());
         if self.context == here && file == Some(here) {
@@ -159,6 +173,7 @@ impl Args {
             target: self.target.clone(),
             labels: labels(&self.label)?,
             no_cache: self.no_cache,
+            require_cached: self.require_cached,
             pull: self.pull,
             network: match self.network {
                 NetworkMode::Default => None,
