@@ -39,6 +39,14 @@ pub enum Error {
         /// What may have been meant.
         hint: Option<String>,
     },
+    /// A path that no layer of an image has.
+    #[error("no layer of {image} has anything at {path}")]
+    NotInImage {
+        /// As it was given.
+        path: String,
+        /// The image.
+        image: String,
+    },
     /// A step that the build does not have.
     #[error("the build has no step `{step}`; it has {steps}")]
     NoSuchStep {

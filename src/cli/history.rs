@@ -1,15 +1,18 @@
-use std::io;
+use std::io::{self, Write};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::session::Session;
 use super::table::{self, Format};
-use super::{Error, human};
+use super::{Error, human, provenance};
 use crate::engine::ImageDetails;
 use crate::oci::{History, Platform};
 
 /// Print how an image was made, newest first
+///
+/// With `--steps` or `--tree`, also what kiln remembers of it: the line of each instruction, how long it took, whether it
+/// was cached, and how much of each layer is hidden by later ones.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Print whole ids and instructions
@@ -24,6 +27,12 @@ pub(super) struct Args {
     /// How to print
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    /// Print what kiln remembers of each step as well
+    #[arg(long, conflicts_with = "quiet")]
+    steps: bool,
+    /// Print it as a tree, in the order of the file
+    #[arg(long, conflicts_with_all = ["quiet", "steps", "format"])]
+    tree: bool,
     /// Which image of a multi-platform one, such as linux/arm64 (default: this machine's, or the first)
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<Platform>,
@@ -33,7 +42,18 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
-    let details = session.engine()?.inspect(&args.image, args.platform.as_ref())?;
+    let engine = session.engine()?;
+    if args.steps || args.tree {
+        let found = engine.provenance(&args.image, args.platform.as_ref(), &session.cancel)?;
+        let mut out = io::stdout().lock();
+        match args.format {
+            _ if args.tree => out.write_all(provenance::tree(&found, args.no_trunc).as_bytes())?,
+            Format::Table => out.write_all(&provenance::steps(&found, args.no_trunc))?,
+            Format::Json => table::print_json(&mut out, provenance::objects(&found))?,
+        }
+        return Ok(());
+    }
+    let details = engine.inspect(&args.image, args.platform.as_ref())?;
     Ok(print(args, &details, Timestamp::now(), &mut io::stdout().lock())?)
 }
 

@@ -5,6 +5,7 @@
 //! to stderr. Exit codes: 0 done, 1 the operation failed, 2 the command line was wrong or asks for what kiln cannot do
 //! yet, 130 interrupted.
 
+mod blame;
 mod build;
 mod builds;
 mod check;
@@ -19,6 +20,7 @@ mod load;
 mod log;
 mod plan;
 pub mod progress;
+mod provenance;
 mod pull;
 mod push;
 mod report;
@@ -56,6 +58,7 @@ enum Command {
     Images(images::Args),
     Inspect(inspect::Args),
     History(history::Args),
+    Blame(blame::Args),
     Tag(tag::Args),
     Rmi(rmi::Args),
     Save(save::Args),
@@ -97,6 +100,7 @@ impl Command {
             Command::Images(args) => images::run(args, session),
             Command::Inspect(args) => inspect::run(args, session),
             Command::History(args) => history::run(args, session),
+            Command::Blame(args) => blame::run(args, session),
             Command::Tag(args) => tag::run(args, session),
             Command::Rmi(args) => rmi::run(args, session),
             Command::Save(args) => save::run(args, session),

@@ -269,6 +269,7 @@ impl Job<'_> {
             return Err(image::Error::DockerIndex.into());
         }
         self.warn(loaded, &plan.warnings)?;
+        self.observer.set_history(plan.images.first().map_or(&[], |image| &image.history));
         let targets: Vec<NodeId> = plan.images.iter().filter_map(|image| image.target).collect();
         self.judge_directories(&plan.graph, &targets, context)?;
         let needed = plan.graph.needed(&targets);

@@ -116,7 +116,7 @@ impl Engine {
         self.whole(self.store.find_build(id)?)
     }
 
-    fn whole(&self, record: BuildRecord) -> Result<Build, Error> {
+    pub(super) fn whole(&self, record: BuildRecord) -> Result<Build, Error> {
         let steps = self.store.steps(&record.id)?;
         Ok(Build::new(record, steps))
     }

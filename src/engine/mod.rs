@@ -32,6 +32,7 @@ mod named;
 mod options;
 mod outline;
 mod policy;
+mod provenance;
 mod record;
 mod reproducible;
 mod resolve;
@@ -54,6 +55,7 @@ pub use options::{
 };
 pub use outline::{Outline, OutlineArgument, OutlineItem};
 pub use policy::PolicyError;
+pub use provenance::{Blame, Item, Made, Provenance, Touch, TouchKind};
 pub use record::{BuildFacts, FindingFact, PhaseFact, StepFacts};
 pub use source::{ContextSource, NamedSource, Stream};
 pub use targets::{Target, Targets};

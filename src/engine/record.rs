@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::Miss;
+use crate::diagnostic::{Lines, Source, Span};
 use crate::exec::Ledger;
-use crate::solve::{CriticalPath, Event, Observe, PlannedStep, StepId, Timeline};
+use crate::frontend::PlannedHistory;
+use crate::solve::{CriticalPath, Event, Observe, PlannedStep, StepId, Timeline, Written};
 use crate::store::{Outcome, StepRecord};
 
 /// What is remembered of a build besides its steps.
@@ -29,6 +31,8 @@ pub struct BuildFacts {
     pub duration_ms: u64,
     /// What kept it from ending sooner: numbers of steps.
     pub critical_steps: Vec<usize>,
+    /// Where the own items of the image's history are written; of several images, those of the first.
+    pub history: Vec<Option<Written>>,
 }
 
 /// Something that was said about the build file.
@@ -75,6 +79,13 @@ pub struct StepFacts {
     pub miss: Option<Miss>,
 }
 
+impl StepFacts {
+    /// Returns where the step is written.
+    pub fn written(&self) -> Option<Written> {
+        Some(Written { file: self.file.clone()?, line: self.line? })
+    }
+}
+
 /// Passes events on and remembers what became of the steps, for the record of the build.
 pub(super) struct Recorder {
     next: Arc<dyn Observe>,
@@ -106,6 +117,17 @@ impl Recorder {
     /// Returns where the executor notes what it learns of the steps.
     pub(super) fn ledger(&self) -> Arc<Ledger> {
         self.ledger.clone()
+    }
+
+    /// Takes where the items of the history are written.
+    pub(super) fn set_history(&self, items: &[PlannedHistory]) {
+        let mut lines: Option<(Source, Lines)> = None;
+        let mut written = |(source, span): &(Source, Span)| {
+            let known = lines.take().filter(|(known, _)| known == source);
+            let (_, known) = lines.insert(known.unwrap_or_else(|| (source.clone(), Lines::of(source))));
+            Written { file: source.name().to_owned(), line: known.line(span.start) }
+        };
+        self.lock().facts.history = items.iter().map(|item| item.origin.as_ref().map(&mut written)).collect();
     }
 
     /// Returns the steps as they are recorded, numbered in the order of the plan.

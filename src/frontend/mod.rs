@@ -177,6 +177,8 @@ pub struct PlannedHistory {
     pub created_by: String,
     /// The node that makes its layer; none where there is no layer.
     pub layer: Option<NodeId>,
+    /// Where it is written.
+    pub origin: Option<(Source, Span)>,
 }
 
 /// Plans the build of a Dockerfile.

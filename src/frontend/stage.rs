@@ -216,8 +216,13 @@ impl<'p, 'a> Stage<'p, 'a> {
     /// Adds an item without a layer to the history.
     fn note(&mut self, created_by: String) -> Result<(), Problems> {
         self.planner.count(created_by.len(), self.origin.1);
-        self.state.history.push(PlannedHistory { created_by, layer: None });
+        self.remember(created_by, None);
         Ok(())
+    }
+
+    fn remember(&mut self, created_by: String, layer: Option<NodeId>) {
+        let origin = Some(self.origin.clone());
+        self.state.history.push(PlannedHistory { created_by, layer, origin });
     }
 
     /// Adds a node over the root, which becomes the new root, and its item to the history.
@@ -228,7 +233,7 @@ impl<'p, 'a> Stage<'p, 'a> {
         let step = graph::Step { ignore_cache: self.ignores_cache(&op), ..self.step() };
         let node = self.planner.add_step(op, inputs, step);
         self.state.root = Some(node);
-        self.state.history.push(PlannedHistory { created_by, layer: Some(node) });
+        self.remember(created_by, Some(node));
         Ok(())
     }
 
@@ -409,7 +414,7 @@ impl<'p, 'a> Stage<'p, 'a> {
                 self.planner.add(merge, vec![root, node], title, Some(self.origin.clone()))
             }
         });
-        self.state.history.push(PlannedHistory { created_by, layer: Some(node) });
+        self.remember(created_by, Some(node));
         Ok(())
     }
 

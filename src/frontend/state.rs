@@ -63,9 +63,10 @@ impl State {
         let all = FileAction::Copy { source: from, destination: "/".to_owned(), options: CopyOptions::default() };
         let op = Op::File(graph::File { base: None, actions: vec![all] });
         let title = format!("[context {name}] copy");
-        let root = planner.add(op, vec![files], title.clone(), Some((planner.source.clone(), place.span)));
+        let origin = Some((planner.source.clone(), place.span));
+        let root = planner.add(op, vec![files], title.clone(), origin.clone());
         let scratch = State::scratch(planner.platform(None));
-        let history = vec![PlannedHistory { created_by: title, layer: Some(root) }];
+        let history = vec![PlannedHistory { created_by: title, layer: Some(root), origin }];
         Ok(State { root: Some(root), history, ..scratch })
     }
 

@@ -27,6 +27,7 @@ mod index;
 mod resolve;
 mod tree;
 mod unpack;
+mod usage;
 mod view;
 mod writer;
 
@@ -42,6 +43,7 @@ pub use index::Index;
 pub use resolve::{Resolution, ResolveError};
 pub use tree::{OverlayXattrs, Ownership, TreeForm, TreeOptions};
 pub use unpack::{extract, materialize, unpack};
+pub use usage::{LayerUsage, Usage, Waste};
 pub use view::{FileId, Node, View, Walk};
 pub use writer::{Content, Finished, Slice, Writer};
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cache::Miss;
 use crate::graph::{NodeId, Place};
@@ -156,7 +156,7 @@ pub struct PlannedStep {
 }
 
 /// Where something is written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
     /// The build file, or the image whose trigger it is.
     pub file: String,

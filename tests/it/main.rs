@@ -29,6 +29,7 @@ mod plan;
 mod platform;
 mod policy;
 mod progress;
+mod provenance;
 mod push_ahead;
 mod push_pull;
 mod registry_faults;

@@ -2,7 +2,7 @@
 
 mod fold;
 mod json;
-mod name;
+pub(super) mod name;
 mod text;
 
 use std::cmp::Reverse;

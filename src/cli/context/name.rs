@@ -2,7 +2,7 @@ use std::fmt::Write;
 
 /// Returns a path as text that shows every byte of it and moves no cursor: what is not UTF-8, and characters that are
 /// not seen or change how others are, become escapes, and so does the backslash.
-pub(super) fn shown(path: &[u8]) -> String {
+pub(in crate::cli) fn shown(path: &[u8]) -> String {
     let mut text = String::with_capacity(path.len());
     for chunk in path.utf8_chunks() {
         for character in chunk.valid().chars() {
