@@ -15,6 +15,7 @@ mod copy_flags;
 mod credentials;
 mod dockerignore;
 mod errors;
+mod fetch_once;
 mod goldens;
 mod grammar;
 mod images;
