@@ -43,7 +43,8 @@ fn benches(criterion: &mut Criterion) {
     group.bench_function("read", |bench| bench.iter(|| read(black_box(&archive[..]), &Limits::default()).unwrap()));
     group.bench_function("flate2, one thread", |bench| {
         bench.iter(|| {
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            let level = flate2::Compression::new(Method::Gzip.usual().level().into());
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
             encoder.write_all(black_box(&archive)).unwrap();
             encoder.finish().unwrap()
         });

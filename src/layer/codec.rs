@@ -36,9 +36,11 @@ impl Method {
 
     /// Returns the method at its usual level.
     pub fn usual(self) -> Codec {
-        // What gzip(1) and zstd(1) do when nobody says.
         let level = match self {
-            Method::Gzip => 6,
+            // Up to 0.4 % larger than at 6, gzip(1)'s, for programs and sources, in 0.75 to 0.82 of the time; 2 % in 0.57 for
+            // text that hardly repeats. Other builders' layers are of that size too. 4 saves no time worth its bytes.
+            Method::Gzip => 5,
+            // As zstd(1).
             Method::Zstd => 3,
         };
         Codec { method: self, level }
@@ -191,7 +193,7 @@ mod tests {
         ] {
             assert_eq!(method.at(level).map(Codec::level), expected, "{method:?} {level}");
         }
-        assert_eq!(Method::Gzip.at(6), Some(Method::Gzip.usual()));
+        assert_eq!(Method::Gzip.at(5), Some(Method::Gzip.usual()));
     }
 
     #[test]
