@@ -1,3 +1,4 @@
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -37,6 +38,9 @@ const FINE_TICK: Duration = Duration::from_millis(40);
 /// The same for file systems that keep whole seconds, or two of them.
 const COARSE_TICK: Duration = Duration::from_secs(2);
 
+/// Read at once.
+const BUFFER_BYTES: usize = 128 << 10;
+
 impl StatKey {
     pub(super) fn of(stat: &Stat) -> StatKey {
         StatKey {
@@ -61,11 +65,16 @@ impl StatKey {
 /// Hashes what `file` still has to give, or what of it was read when `cancel` was raised; returns the digest and the
 /// number of bytes.
 pub(super) fn hash(file: &mut File, cancel: &Cancel) -> io::Result<(Digest, u64)> {
+    // One for each file would take as long to clear as most files take to hash.
+    thread_local!(static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER_BYTES]));
+    BUFFER.with_borrow_mut(|buffer| hash_by(buffer, file, cancel))
+}
+
+fn hash_by(buffer: &mut [u8], file: &mut File, cancel: &Cancel) -> io::Result<(Digest, u64)> {
     let mut hasher = Hasher::new();
-    let mut buffer = vec![0; 128 << 10];
     let mut total = 0;
     loop {
-        match file.read(&mut buffer) {
+        match file.read(buffer) {
             Ok(0) => return Ok((hasher.finish(), total)),
             Ok(_) if cancel.is_cancelled() => return Ok((hasher.finish(), total)),
             Ok(length) => {

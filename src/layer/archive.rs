@@ -68,7 +68,7 @@ pub(super) fn scan(
     visitor: &mut dyn Visit,
 ) -> Result<Finished, Error> {
     let mut scanner = Scanner {
-        tape: Tape { inner: reader, hasher: Hasher::new(), position: 0, limit: limits.bytes },
+        tape: Tape { inner: reader, hasher: Hasher::new(), position: 0, limit: limits.bytes, scratch: Vec::new() },
         limits: *limits,
         markers,
         index: Index::default(),
@@ -443,7 +443,11 @@ struct Tape<R> {
     hasher: Hasher,
     position: u64,
     limit: u64,
+    scratch: Vec<u8>,
 }
+
+/// Read at once of what nobody wants.
+const SCRATCH_BYTES: usize = 16 << 10;
 
 impl<R: Read> Tape<R> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
@@ -490,22 +494,31 @@ impl<R: Read> Tape<R> {
     }
 
     fn skip(&mut self, mut bytes: u64) -> Result<(), Error> {
-        let mut buffer = [0; 16 << 10];
+        let mut scratch = self.scratch();
         while bytes > 0 {
-            let most = bytes.min(buffer.len() as u64) as usize;
-            match self.read(&mut buffer[..most])? {
+            let most = bytes.min(scratch.len() as u64) as usize;
+            match self.read(&mut scratch[..most])? {
                 0 => return Err(Error::Truncated { offset: self.position }),
                 got => bytes -= got as u64,
             }
         }
+        self.scratch = scratch;
         Ok(())
     }
 
     /// Reads what follows the end mark, which counts for the digest.
     fn drain(&mut self) -> Result<(), Error> {
-        let mut buffer = [0; 16 << 10];
-        while self.read(&mut buffer)? > 0 {}
+        let mut scratch = self.scratch();
+        while self.read(&mut scratch)? > 0 {}
         Ok(())
+    }
+
+    /// Lends the buffer for what nobody wants but for its digest. Clearing another for each file would be most of what
+    /// small files cost.
+    fn scratch(&mut self) -> Vec<u8> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.resize(SCRATCH_BYTES, 0);
+        scratch
     }
 }
 
@@ -521,12 +534,13 @@ struct Body<'a, R> {
 impl<R: Read> Body<'_, R> {
     /// Reads what nobody has read, and returns the digest of the whole.
     fn finish(mut self) -> Result<crate::oci::Digest, Error> {
-        let mut buffer = [0; 16 << 10];
+        let mut scratch = self.tape.scratch();
         while self.left > 0 {
-            if let Err(lost) = Read::read(&mut self, &mut buffer) {
+            if let Err(lost) = Read::read(&mut self, &mut scratch) {
                 return Err(self.error.take().unwrap_or(Error::Read(lost)));
             }
         }
+        self.tape.scratch = scratch;
         Ok(self.hasher.finish())
     }
 }
