@@ -56,8 +56,13 @@ impl Store {
                 .map_err(|source| Error::io("open", &path, source))?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 // Who held the lock may have finished or given up in between: then this is another file than the named.
-                Ok(()) if is_at(&file, &path) => return self.resume(path, file, digest).map(Some),
-                Ok(()) => {}
+                Ok(()) if !is_at(&file, &path) => {}
+                // Or finished before this file was made, and after the look for the blob.
+                Ok(()) if self.has_blob(digest)?.is_some() => {
+                    remove_file(&path)?;
+                    return Ok(None);
+                }
+                Ok(()) => return self.resume(path, file, digest).map(Some),
                 Err(rustix::io::Errno::WOULDBLOCK) => {
                     cancel.check()?;
                     std::thread::sleep(POLL);

@@ -1,6 +1,7 @@
 //! The store in one process; `tests/it/store.rs` has the promises that take several, or a full disk.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::oci::{Descriptor, Platform};
@@ -134,6 +135,25 @@ fn a_download_that_is_too_short_is_kept_and_a_wrong_one_is_not() {
     assert_eq!(files(&store, "ingest").len(), 1);
     assert!(matches!(write(b"12345"), Error::SizeMismatch { expected: 4, actual: 5, .. }));
     assert!(matches!(write(b"5678"), Error::DigestMismatch { .. }));
+    assert_eq!(files(&store, "ingest"), [""; 0]);
+}
+
+#[test]
+fn what_many_want_is_downloaded_once() {
+    let (_directory, store) = store();
+    for round in 0..200_u32 {
+        let bytes = round.to_le_bytes();
+        let downloads = AtomicUsize::new(0);
+        let download = || {
+            if let Some(mut partial) = store.partial(Digest::of(&bytes), &Cancel::new()).unwrap() {
+                downloads.fetch_add(1, Ordering::SeqCst);
+                partial.write_all(&bytes).unwrap();
+                partial.finish(4).unwrap();
+            }
+        };
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(download))));
+        assert_eq!(downloads.into_inner(), 1, "round {round}");
+    }
     assert_eq!(files(&store, "ingest"), [""; 0]);
 }
 
