@@ -1,5 +1,5 @@
-//! The digest of a context of 10,000 files, cold and with a stat cache; ignore rules, few and
-//! many, over 100,000 paths.
+//! The list of a context of 10,000 files and their digest, cold and with a stat cache, against a walk with one stat a
+//! file; ignore rules, few and many, over 100,000 paths.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,6 +12,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kiln::context::{Context, DigestCache, Ignore, Scope, StatKey};
 use kiln::diagnostic::Source;
 use kiln::oci::Digest;
+use walkdir::WalkDir;
 
 const FILES: usize = 10_000;
 const FILE_BYTES: usize = 6_000;
@@ -19,18 +20,7 @@ const PATHS: usize = 100_000;
 /// Longer than a file's clock ticks: what was just written is never remembered.
 const SETTLED: Duration = Duration::from_millis(200);
 
-const RULES: &str = "\
-.git
-**/node_modules
-**/*.log
-target/**
-!target/keep
-docs/*.md
-!docs/README.md
-*.tmp
-build/[a-f]?/**
-**/__pycache__
-";
+const RULES: &str = include_str!("rules.dockerignore");
 
 #[derive(Default)]
 struct Memory(Mutex<HashMap<StatKey, Digest>>);
@@ -68,6 +58,12 @@ fn digests(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("context");
     group.sample_size(10).throughput(Throughput::Elements(FILES as u64));
+    group.bench_function("walkdir, one stat a file", |bencher| {
+        bencher.iter(|| {
+            let entries = WalkDir::new(directory.path()).into_iter().map(|entry| entry.unwrap().metadata().unwrap());
+            black_box(entries.map(|metadata| metadata.len()).sum::<u64>())
+        });
+    });
     group.bench_function("list", |bencher| bencher.iter(|| cold.list(b"").unwrap()));
     group.bench_function("digest cold", |bencher| bencher.iter(|| digest(&cold)));
     group.bench_function("digest with stat cache", |bencher| bencher.iter(|| digest(&warm)));
