@@ -14,6 +14,7 @@
 //! | | [`runtime`] | One isolated process: namespaces, mounts, ids, seccomp, stdio. |
 //! | | [`snapshot`] → `layer`, `store` | Trees of layer stacks, and writable views over them (overlayfs, full copy). |
 //! | | [`layer`] | Trees to tar and back: whiteouts, metadata, compression, indexes. |
+//! | | [`compare`] → `layer` | What differs between two images: files, packages, config. |
 //! | | [`context`] → `layer` | Build context: ignore rules, sorted walk, content digests. |
 //! | | [`image`] → `layer`, `store` | An image as a value: assemble, validate, archives. |
 //! | | [`registry`] → `store` | Distribution client: references in, blobs out; credentials. |
@@ -35,6 +36,7 @@
 
 pub mod cache;
 pub mod cli;
+pub mod compare;
 pub mod context;
 pub mod diagnostic;
 pub mod dockerfile;

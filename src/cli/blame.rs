@@ -2,7 +2,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 
-use super::context::name;
+use super::name;
 use super::session::Session;
 use super::table::Format;
 use super::{Error, provenance};

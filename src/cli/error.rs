@@ -65,6 +65,21 @@ pub enum Error {
         /// And of the next.
         second: usize,
     },
+    /// An image grew by more than it may.
+    #[error("{after} is larger than {before} by {growth}; the budget is {budget}")]
+    OverBudget {
+        /// What was compared.
+        before: String,
+        /// With what.
+        after: String,
+        /// How much larger.
+        growth: String,
+        /// How much it may be.
+        budget: String,
+    },
+    /// A relative budget, and no size that it is relative to.
+    #[error("a budget in percent needs the size of {0}, and some of its layers are not here")]
+    UnknownSize(String),
     /// Standard input.
     #[error("cannot read standard input")]
     Input(#[source] io::Error),

@@ -11,6 +11,7 @@ mod builds;
 mod check;
 mod compression;
 mod context;
+mod diff;
 mod error;
 mod history;
 mod human;
@@ -18,6 +19,7 @@ mod images;
 mod inspect;
 mod load;
 mod log;
+mod name;
 mod plan;
 pub mod progress;
 mod provenance;
@@ -59,6 +61,7 @@ enum Command {
     Inspect(inspect::Args),
     History(history::Args),
     Blame(blame::Args),
+    Diff(diff::Args),
     Tag(tag::Args),
     Rmi(rmi::Args),
     Save(save::Args),
@@ -101,6 +104,7 @@ impl Command {
             Command::Inspect(args) => inspect::run(args, session),
             Command::History(args) => history::run(args, session),
             Command::Blame(args) => blame::run(args, session),
+            Command::Diff(args) => diff::run(args, session),
             Command::Tag(args) => tag::run(args, session),
             Command::Rmi(args) => rmi::run(args, session),
             Command::Save(args) => save::run(args, session),

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::context::name;
 use super::human;
+use super::name;
 use super::progress::without_controls;
 use super::table;
 use crate::engine::{Blame, Item, Provenance, Touch, TouchKind};

@@ -22,4 +22,4 @@ pub use ignore::{Ignore, Scope, Verdict};
 pub use nearest::nearest;
 #[doc(hidden)]
 pub use pattern::RULES;
-pub use pattern::{BadPattern, Glob, has_wildcards};
+pub use pattern::{BadPattern, Glob, PathGlob, has_wildcards};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use super::Difference;
 use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::sys::Cancelled;
-use crate::{context, dockerfile, exec, image, layer, registry, remote, store};
+use crate::{compare, context, dockerfile, exec, image, layer, registry, remote, store};
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -177,6 +177,34 @@ pub enum Error {
     /// An archive or image is not what it should be.
     #[error(transparent)]
     Image(image::Error),
+    /// What cannot be a side of a comparison.
+    #[error("kiln cannot compare `{0}`: only images, archives, OCI layouts and directories, so far")]
+    CannotCompare(String),
+    /// A build whose result is not recorded.
+    #[error("it is not recorded what image the build {build} made")]
+    BuildResult {
+        /// Its id.
+        build: String,
+    },
+    /// An image has fewer instructions.
+    #[error("{name} has {steps} steps")]
+    NoSuchStep {
+        /// As it was asked for.
+        name: String,
+        /// How many it has.
+        steps: usize,
+    },
+    /// An archive has several images, or not the one that was asked for.
+    #[error("say which image of {} is meant, as in `docker-archive:FILE:NAME`; it has: {names}", path.display())]
+    WhichImage {
+        /// The archive.
+        path: PathBuf,
+        /// What is in it.
+        names: String,
+    },
+    /// Two images could not be compared.
+    #[error(transparent)]
+    Compare(compare::Error),
     /// A layer could not be fetched or finished.
     #[error(transparent)]
     Exec(exec::Error),
@@ -220,6 +248,15 @@ impl From<image::Error> for Error {
 impl From<exec::Error> for Error {
     fn from(error: exec::Error) -> Error {
         if error.is_cancellation() { Error::Cancelled } else { Error::Exec(error) }
+    }
+}
+
+impl From<compare::Error> for Error {
+    fn from(error: compare::Error) -> Error {
+        match error {
+            compare::Error::Cancelled => Error::Cancelled,
+            other => Error::Compare(other),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //!  pull     resolve ─▶ fetch layers ─▶ store            push   compress ─▶ registry
 //!  foresee  read ─▶ plan ─▶ look up
 //!  check    read ─▶ plan ─▶ report                      context  fetch ─▶ walk
+//!  diff     find ─▶ fetch what differs ─▶ compare
 //!  save     store ─▶ archive                            load   archive ─▶ store
 //!  recorded, explain   store ─▶ what was built, what ran and why
 //! ```
@@ -20,6 +21,7 @@ mod compress;
 mod config;
 mod context;
 mod contexts;
+mod diff;
 mod dockerfile;
 mod error;
 mod export;
@@ -47,6 +49,7 @@ use std::path::{Path, PathBuf};
 pub use builds::{Build, BuildStep, Explanation};
 pub use check::{Ask, Finding, Fixed, Report, check, fix};
 pub use context::{ContextListing, context};
+pub use diff::{Cause, Diff, DiffOptions, DiffSide, LayerDiff, SideLayer};
 pub use error::Error;
 pub use foresee::{Expected, Foreseen, ForeseenStep};
 pub use options::{

@@ -8,8 +8,8 @@ use super::stack::{Layer, Origin, Stack};
 use super::{Error, Output};
 use crate::fs::SparseWriter;
 use crate::layer::{
-    self, ErofsImage, Index, Kind as FileKind, Limits, Node, OverlayXattrs, Ownership, Slice, TreeForm, TreeOptions,
-    View,
+    self, ErofsImage, Index, IndexBytes, Kind as FileKind, Limits, Node, OverlayXattrs, Ownership, Slice, TreeForm,
+    TreeOptions, View,
 };
 use crate::oci::{ChainId, DiffId, Digest, Encoded, Manifest, media_type};
 use crate::registry;
@@ -214,6 +214,70 @@ impl Library {
         self.index_of(diff_id)
     }
 
+    /// Returns the index of a layer as it is stored, which takes less memory; fetches the layer if it must.
+    pub fn index_bytes(&self, layer: &Layer, asker: Asker<'_>) -> Result<IndexBytes, Error> {
+        let diff_id = layer.diff_id()?;
+        if let Some(bytes) = self.store.layer_index(diff_id)? {
+            return Ok(IndexBytes::new(bytes));
+        }
+        let _work = layer.lock();
+        self.index_by_reading(layer, asker)?;
+        let bytes = self.store.layer_index(diff_id)?;
+        bytes.map(IndexBytes::new).ok_or(Error::LostLayer(diff_id))
+    }
+
+    /// Does `work` for every layer, a few at once, and returns the results in order; `work` gets the layer's place, too.
+    pub fn each<T: Send>(
+        &self,
+        layers: &[Layer],
+        work: impl Fn(usize, &Layer) -> Result<T, Error> + Sync,
+    ) -> Result<Vec<T>, Error> {
+        each_placed(layers, work)
+    }
+
+    /// Tells whether the index of a layer is to be had without fetching anything.
+    pub fn is_here(&self, layer: &Layer) -> Result<bool, Error> {
+        let diff_id = layer.diff_id()?;
+        let of_image = || match layer.origin() {
+            Some(origin) => self.store.has_blob(origin.blob.digest),
+            None => Ok(None),
+        };
+        Ok(self.store.layer_size(diff_id)?.is_some() || self.present(diff_id)?.is_some() || of_image()?.is_some())
+    }
+
+    /// Reads contents out of a layer in one pass: each of `wanted` is where one starts in the tar and how many bytes it
+    /// has, in ascending order, and `take` gets them with their places in the list.
+    pub fn contents<E: From<Error>>(
+        &self,
+        layer: &Layer,
+        wanted: &[(u64, u64)],
+        asker: Asker<'_>,
+        take: &mut dyn FnMut(usize, &mut dyn Read) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let diff_id = layer.diff_id().map_err(E::from)?;
+        if self.store.has_blob(diff_id.digest()).map_err(Error::from)?.is_some() {
+            for (place, &(offset, size)) in wanted.iter().enumerate() {
+                let file = self.store.open_blob(diff_id.digest()).map_err(Error::from)?;
+                take(place, &mut asker.cancel.guard(Slice::new(file, offset, size)))?;
+            }
+            return Ok(());
+        }
+        // A compressed layer can only be read from its beginning.
+        let (_, tar) = self.tar(layer, asker)?;
+        let mut tar = asker.cancel.guard(tar);
+        let mut position = 0;
+        for (place, &(offset, size)) in wanted.iter().enumerate() {
+            skip(&mut tar, offset.saturating_sub(position))?;
+            let mut content = (&mut tar).take(size);
+            take(place, &mut content)?;
+            // Whatever of it was not wanted.
+            let left = content.limit();
+            skip(&mut tar, left)?;
+            position = offset + size;
+        }
+        Ok(())
+    }
+
     fn index_by_reading(&self, layer: &Layer, asker: Asker<'_>) -> Result<(), Error> {
         let (diff_id, tar) = self.tar(layer, asker)?;
         self.learn(diff_id, layer::read(asker.cancel.guard(tar), &Limits::default())?)
@@ -375,6 +439,14 @@ impl Library {
     }
 }
 
+/// Reads past so many bytes.
+fn skip(reader: &mut impl Read, bytes: u64) -> Result<(), Error> {
+    match io::copy(&mut reader.take(bytes), &mut io::sink()) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(layer::Error::Read(source).into()),
+    }
+}
+
 /// Keeps what is read.
 struct Tee<R, W> {
     from: R,
@@ -391,8 +463,15 @@ impl<R: Read, W: Write> Read for Tee<R, W> {
 
 /// Does `work` for every layer, a few at once, and returns the results in order.
 fn each<T: Send>(layers: &[Layer], work: impl Fn(&Layer) -> Result<T, Error> + Sync) -> Result<Vec<T>, Error> {
+    each_placed(layers, |_, layer| work(layer))
+}
+
+fn each_placed<T: Send>(
+    layers: &[Layer],
+    work: impl Fn(usize, &Layer) -> Result<T, Error> + Sync,
+) -> Result<Vec<T>, Error> {
     if layers.len() <= 1 {
-        return layers.iter().map(work).collect();
+        return layers.iter().enumerate().map(|(place, layer)| work(place, layer)).collect();
     }
     let next = std::sync::atomic::AtomicUsize::new(0);
     let results: Vec<Mutex<Option<Result<T, Error>>>> = layers.iter().map(|_| Mutex::new(None)).collect();
@@ -402,7 +481,7 @@ fn each<T: Send>(layers: &[Layer], work: impl Fn(&Layer) -> Result<T, Error> + S
                 loop {
                     let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     let Some(layer) = layers.get(index) else { return };
-                    *lock(&results[index]) = Some(work(layer));
+                    *lock(&results[index]) = Some(work(index, layer));
                 }
             });
         }

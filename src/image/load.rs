@@ -18,6 +18,8 @@ use crate::sys::Cancel;
 pub struct LoadOptions {
     /// Which image of an index is taken; none is this machine's.
     pub platform: Option<Platform>,
+    /// Bring what the archive holds into the store, but make no image visible and move no name.
+    pub hidden: bool,
 }
 
 /// An image that came out of an archive.
@@ -76,6 +78,13 @@ pub fn load(store: &Store, archive: impl Read, options: &LoadOptions, cancel: &C
     cancel.check()?;
     for (path, layer) in layers {
         keep_layer(store, &mut spool, &path, layer)?;
+    }
+    if options.hidden {
+        for Loaded { image, .. } in &loaded {
+            store.put_bytes(image.config().bytes())?;
+            store.put_bytes(image.manifest().bytes())?;
+        }
+        return Ok(loaded);
     }
     let images = loaded.iter().map(|loaded| {
         let Loaded { references, image } = loaded;

@@ -335,7 +335,7 @@ fn of_an_index_the_image_for_the_platform_is_taken() {
         (&both[..1], "linux/amd64", Some("s390x")),
     ] {
         let Sandbox { store, .. } = &sandbox();
-        let options = LoadOptions { platform: Some(wanted.parse().unwrap()) };
+        let options = LoadOptions { platform: Some(wanted.parse().unwrap()), ..LoadOptions::default() };
         let loaded = load(store, &*multi_platform(&both, present), &options, &Cancel::new());
         match expected {
             Some(architecture) => {

@@ -53,6 +53,13 @@ pub enum Kind {
     Opaque,
 }
 
+impl Entry {
+    /// Returns what an entry is before anything was read into it: the root directory, with nothing but zeros.
+    pub fn blank() -> Entry {
+        Entry { path: EntryPath::new(), kind: Kind::Directory, metadata: Metadata::default() }
+    }
+}
+
 impl Kind {
     /// Returns where in the layer's tar the content starts, and how many bytes it has: none of what is no file.
     pub fn extent(&self) -> (u64, u64) {

@@ -1,3 +1,6 @@
+use std::io::{Cursor, Read};
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::oci::Digest;
@@ -67,24 +70,117 @@ impl Index {
     pub fn from_bytes(bytes: &[u8]) -> Result<Index, Error> {
         /// No layer has an index near this; a damaged length must not exhaust memory.
         const MAX_BYTES: u64 = 8 << 30;
-        let (&version, rest) = bytes.split_first().ok_or(Error::IndexDamaged)?;
-        if version != VERSION {
-            return Err(Error::IndexVersion(version));
-        }
-        let (count, rest) = rest.split_first_chunk().ok_or(Error::IndexDamaged)?;
-        let (length, rest) = rest.split_first_chunk().ok_or(Error::IndexDamaged)?;
-        let length = Some(u64::from_le_bytes(*length)).filter(|&length| length <= MAX_BYTES);
-        let plain = zstd::bulk::decompress(rest, length.ok_or(Error::IndexDamaged)? as usize)
-            .map_err(|_| Error::IndexDamaged)?;
+        let head = Head::of(bytes)?;
+        let length = Some(head.length).filter(|&length| length <= MAX_BYTES).ok_or(Error::IndexDamaged)?;
+        let plain = zstd::bulk::decompress(&bytes[HEAD_BYTES..], length as usize).map_err(|_| Error::IndexDamaged)?;
         let mut index = Index::default();
         let mut rest = &plain[..];
-        for _ in 0..u32::from_le_bytes(*count) {
+        for _ in 0..head.count {
             let (record, after) = postcard::take_from_bytes::<Record<'_>>(rest).map_err(|_| Error::IndexDamaged)?;
             let before = index.entries.last().map_or(&[][..], |entry| &entry.path);
             index.entries.push(record.entry(before).ok_or(Error::IndexDamaged)?);
             rest = after;
         }
         if rest.is_empty() { Ok(index) } else { Err(Error::IndexDamaged) }
+    }
+}
+
+/// What stands before the records.
+struct Head {
+    count: u32,
+    /// Bytes of the records before they were compressed.
+    length: u64,
+}
+
+/// The version, the count and the length.
+const HEAD_BYTES: usize = 1 + 4 + 8;
+
+impl Head {
+    fn of(bytes: &[u8]) -> Result<Head, Error> {
+        let (&version, rest) = bytes.split_first().ok_or(Error::IndexDamaged)?;
+        if version != VERSION {
+            return Err(Error::IndexVersion(version));
+        }
+        let (count, rest) = rest.split_first_chunk().ok_or(Error::IndexDamaged)?;
+        let (length, _) = rest.split_first_chunk().ok_or(Error::IndexDamaged)?;
+        Ok(Head { count: u32::from_le_bytes(*count), length: u64::from_le_bytes(*length) })
+    }
+}
+
+/// The bytes that [`Index::to_bytes`] returned, shared by all that read them.
+#[derive(Debug, Clone)]
+pub struct IndexBytes(Arc<Vec<u8>>);
+
+impl IndexBytes {
+    /// Returns `bytes` as the bytes of an index, which only reading them proves.
+    pub fn new(bytes: Vec<u8>) -> IndexBytes {
+        IndexBytes(Arc::new(bytes))
+    }
+}
+
+impl AsRef<[u8]> for IndexBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Reads the entries of an index one by one, and keeps none: an index of a million entries would fill memory.
+pub struct IndexReader {
+    records: zstd::Decoder<'static, Cursor<IndexBytes>>,
+    /// What is decompressed and not read yet, from `start`.
+    buffer: Vec<u8>,
+    start: usize,
+    left: u32,
+}
+
+/// How much is decompressed at once. A record may be longer.
+const CHUNK_BYTES: usize = 64 << 10;
+
+impl IndexReader {
+    /// Begins at the first entry.
+    ///
+    /// # Errors
+    /// [`Error::IndexVersion`] and [`Error::IndexDamaged`].
+    pub fn new(bytes: IndexBytes) -> Result<IndexReader, Error> {
+        let head = Head::of(bytes.as_ref())?;
+        let mut records = Cursor::new(bytes);
+        records.set_position(HEAD_BYTES as u64);
+        let records = zstd::Decoder::with_buffer(records).map_err(|_| Error::IndexDamaged)?;
+        Ok(IndexReader { records, buffer: Vec::new(), start: 0, left: head.count })
+    }
+
+    /// Reads the next entry over the one before, which `entry` must hold still; tells whether there was one.
+    ///
+    /// # Errors
+    /// [`Error::IndexDamaged`].
+    pub fn read(&mut self, entry: &mut Entry) -> Result<bool, Error> {
+        if self.left == 0 {
+            return Ok(false);
+        }
+        loop {
+            let bytes = &self.buffer[self.start..];
+            match postcard::take_from_bytes::<Record<'_>>(bytes) {
+                Ok((record, rest)) => {
+                    let read = bytes.len() - rest.len();
+                    record.put(entry).ok_or(Error::IndexDamaged)?;
+                    self.start += read;
+                    self.left -= 1;
+                    return Ok(true);
+                }
+                Err(postcard::Error::DeserializeUnexpectedEnd) => self.refill()?,
+                Err(_) => return Err(Error::IndexDamaged),
+            }
+        }
+    }
+
+    fn refill(&mut self) -> Result<(), Error> {
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        let got = (&mut self.records).take(CHUNK_BYTES as u64).read_to_end(&mut self.buffer);
+        match got {
+            Ok(0) | Err(_) => Err(Error::IndexDamaged),
+            Ok(_) => Ok(()),
+        }
     }
 }
 
@@ -109,6 +205,24 @@ impl<'a> Record<'a> {
         let xattrs = self.xattrs.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
         let metadata = Metadata { mode: self.mode, uid: self.uid, gid: self.gid, mtime: self.mtime, xattrs };
         Some(Entry { path, kind: self.kind.kind(), metadata })
+    }
+}
+
+impl Record<'_> {
+    /// Puts the entry in place of the one before it.
+    fn put(self, entry: &mut Entry) -> Option<()> {
+        let shared = self.shared as usize;
+        if shared > entry.path.len() {
+            return None;
+        }
+        entry.path.truncate(shared);
+        entry.path.extend_from_slice(self.rest);
+        entry.kind = self.kind.kind();
+        let Metadata { mode, uid, gid, mtime, xattrs } = &mut entry.metadata;
+        (*mode, *uid, *gid, *mtime) = (self.mode, self.uid, self.gid, self.mtime);
+        xattrs.clear();
+        xattrs.extend(self.xattrs.iter().map(|(name, value)| (name.to_vec(), value.to_vec())));
+        Some(())
     }
 }
 

@@ -39,7 +39,7 @@ pub use diff::{TreeKind, diff};
 pub use entry::{Entry, EntryPath, Kind, Metadata, Mtime};
 pub use erofs::{Image as ErofsImage, Unfit};
 pub use error::Error;
-pub use index::Index;
+pub use index::{Index, IndexBytes, IndexReader};
 pub use resolve::{Resolution, ResolveError};
 pub use tree::{OverlayXattrs, Ownership, TreeForm, TreeOptions};
 pub use unpack::{extract, materialize, unpack};

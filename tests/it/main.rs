@@ -18,6 +18,7 @@ mod errors;
 mod fetch_once;
 mod goldens;
 mod grammar;
+mod image_diff;
 mod images;
 mod interrupt;
 mod isolation;

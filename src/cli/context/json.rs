@@ -1,15 +1,15 @@
 use serde_json::{Value, json};
 
-use super::name::shown;
+use super::super::name::exact;
 use super::{Columns, Totals, is_kept, size_bytes};
 use crate::context::{Fate, Ignore, Kind, Listed, Tally};
 use crate::engine::ContextListing;
 
 /// Returns a path as an object.
 pub(super) fn entry(listed: &Listed, columns: Columns, ignore: &Ignore) -> Value {
-    let mut entry = json!({ "type": "entry", "path": name(&listed.path) });
-    if str::from_utf8(&listed.path).is_err() {
-        let hex: String = listed.path.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (path, hex) = exact(&listed.path);
+    let mut entry = json!({ "type": "entry", "path": path });
+    if let Some(hex) = hex {
         entry["path_hex"] = hex.into();
     }
     entry["kind"] = kind(listed.kind.as_ref()).into();
@@ -34,7 +34,7 @@ pub(super) fn entry(listed: &Listed, columns: Columns, ignore: &Ignore) -> Value
 
 /// Returns a path as it is; what is not UTF-8 is escaped as for people.
 fn name(path: &[u8]) -> String {
-    str::from_utf8(path).map_or_else(|_| shown(path), str::to_owned)
+    exact(path).0
 }
 
 fn kind(kind: Option<&Kind>) -> &'static str {

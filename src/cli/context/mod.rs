@@ -2,7 +2,6 @@
 
 mod fold;
 mod json;
-pub(super) mod name;
 mod text;
 
 use std::cmp::Reverse;
@@ -12,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::session::Session;
-use super::{Error, build, report};
+use super::{Error, build, name, report};
 use crate::context::{Fate, Ignore, Kind, Listed, Listing, Tally};
 use crate::engine::{self, BuildOptions, ContextListing, ContextSource};
 use fold::Fold;

@@ -1,6 +1,6 @@
 use std::io::{self, Write};
 
-use super::name::shown;
+use super::super::name::shown;
 use super::{Columns, Totals, is_kept, size_bytes};
 use crate::cli::human;
 use crate::cli::progress::without_controls;

@@ -30,6 +30,28 @@ impl Glob {
     }
 }
 
+/// A pattern that chooses files by their whole path, as ignore files write them: `**` is any number of directories, and
+/// what names a directory chooses all that is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathGlob(PathPattern);
+
+impl PathGlob {
+    /// Reads a pattern; slashes at its ends do not matter.
+    ///
+    /// # Errors
+    /// When a class is empty or not closed, or nothing follows a backslash.
+    pub fn parse(pattern: &str) -> Result<PathGlob, BadPattern> {
+        let pattern = pattern.trim_start_matches("./").trim_matches('/');
+        PathPattern::parse(if pattern.is_empty() { "**" } else { pattern }).map(PathGlob)
+    }
+
+    /// Tells whether it chooses the file at `path`, which has no slash in front.
+    pub fn chooses(&self, path: &[u8]) -> bool {
+        let above = (0..path.len()).filter(|&place| path[place] == b'/');
+        self.0.matches(path) || above.into_iter().any(|place| self.0.matches(&path[..place]))
+    }
+}
+
 /// Tells whether a source path is a pattern: it has an unescaped `*`, `?` or `[`.
 pub fn has_wildcards(path: &str) -> bool {
     let mut bytes = path.bytes();
@@ -204,6 +226,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_pattern_chooses_what_is_in_a_directory_it_names() {
+        for (pattern, path, expected) in [
+            ("etc", "etc", true),
+            ("/etc/", "etc/passwd", true),
+            ("etc", "etcetera", false),
+            ("./usr/*/doc", "usr/share/doc/a/b", true),
+            ("usr/*/doc", "usr/share/local/doc", false),
+            ("**/*.so", "usr/lib/a.so", true),
+            ("*.so", "usr/lib/a.so", false),
+            ("/", "etc/passwd", true),
+            ("**", "", true),
+        ] {
+            assert_eq!(PathGlob::parse(pattern).unwrap().chooses(path.as_bytes()), expected, "{pattern} {path}");
+        }
+        assert_eq!(PathGlob::parse("a["), Err(BadPattern));
+    }
 
     #[test]
     fn globs_match_as_filepath_match_does() {

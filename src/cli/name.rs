@@ -2,7 +2,7 @@ use std::fmt::Write;
 
 /// Returns a path as text that shows every byte of it and moves no cursor: what is not UTF-8, and characters that are
 /// not seen or change how others are, become escapes, and so does the backslash.
-pub(in crate::cli) fn shown(path: &[u8]) -> String {
+pub(super) fn shown(path: &[u8]) -> String {
     let mut text = String::with_capacity(path.len());
     for chunk in path.utf8_chunks() {
         for character in chunk.valid().chars() {
@@ -18,6 +18,28 @@ pub(in crate::cli) fn shown(path: &[u8]) -> String {
         }
     }
     text
+}
+
+/// Returns a text in one line, in which what moves a cursor or is not seen is an escape; a backslash stays one.
+pub(super) fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_hidden(character) {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// Returns a path as it is, for JSON; what is not UTF-8 is escaped as for people, and then its bytes in hexadecimal
+/// say what it is.
+pub(super) fn exact(path: &[u8]) -> (String, Option<String>) {
+    match str::from_utf8(path) {
+        Ok(path) => (path.to_owned(), None),
+        Err(_) => (shown(path), Some(path.iter().map(|byte| format!("{byte:02x}")).collect())),
+    }
 }
 
 /// Controls, line and paragraph separators, and what is of no width or turns the direction of writing.
@@ -42,5 +64,16 @@ mod tests {
         ] {
             assert_eq!(shown(path), expected);
         }
+    }
+
+    #[test]
+    fn a_text_is_one_line() {
+        assert_eq!(visible("RUN a \\\n\tb\x1b[2J"), "RUN a \\\\n\\tb\\u{1b}[2J");
+    }
+
+    #[test]
+    fn names_in_json_lose_nothing() {
+        assert_eq!(exact(b"a\n"), ("a\n".to_owned(), None));
+        assert_eq!(exact(b"a\xff"), ("a\\xff".to_owned(), Some("61ff".to_owned())));
     }
 }

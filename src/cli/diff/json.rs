@@ -1,0 +1,158 @@
+//! The document of `kiln diff --json`.
+//!
+//! ```text
+//! { "before": SIDE, "after": SIDE,
+//!   "shared_layers": how many at the bottom are the same,
+//!   "growth_bytes": by how much the layers that are not shared are larger,
+//!   "files": { "added", "changed", "deleted": how many,
+//!              "only_times": how many more differ in their time alone,
+//!              "shared_layers_known": false where the shared layers are not here,
+//!              "changes": [CHANGE] },
+//!   "causes": [{ "side", "layer", "diff_id", "created_by", "files", "bytes" }],
+//!   "config": [{ "member", "key", "before", "after" }],
+//!   "history": [{ "change", "created_by", "layer_before", "layer_after" }] }
+//!
+//! SIDE   { "name", "id", "manifest", "size_bytes", "layers": [{ "diff_id", "created_by", "size_bytes" }] }
+//! CHANGE { "path", "path_hex"?, "change": "added" | "changed" | "deleted", "classes": [CLASS], "before": FILE?, "after": FILE? }
+//! FILE   { "type", "size_bytes", "digest", "target", "mode", "uid", "gid", "mtime", "xattrs", "layer" }
+//! CLASS  "type" | "content" | "link" | "mode" | "owner" | "xattr" | "mtime"
+//! ```
+//!
+//! Parts that were not asked for, or that a side does not have, are null. Layers are counted from 1. A path that is not
+//! UTF-8 is escaped, and has its bytes beside it in hexadecimal; so has the target of a link (`target_hex`).
+//! Of a single image, the document is a list of `{ "diff_id", "created_by", "size_bytes", "files" }`, base first.
+
+use serde_json::{Map, Value, json};
+
+use super::Part;
+use super::text::kind;
+use crate::cli::name::exact;
+use crate::compare::{Change, ChangeKind, Class, Comparison, File, HistoryLine};
+use crate::engine::{Cause, Diff, DiffSide, LayerDiff, SideLayer};
+use crate::layer::Kind;
+
+/// Returns the document of two sides.
+pub(super) fn diff(diff: &Diff, wants: &dyn Fn(Part) -> bool) -> Value {
+    let files_wanted = wants(Part::Files);
+    json!({
+        "before": side(&diff.before),
+        "after": side(&diff.after),
+        "shared_layers": diff.shared_layers,
+        "growth_bytes": diff.files.as_ref().map(|_| diff.growth_bytes()),
+        "files": diff.files.as_ref().filter(|_| files_wanted).map(files),
+        "causes": diff.files.as_ref().filter(|_| files_wanted).map(|_| diff.causes.iter().map(cause).collect::<Vec<_>>()),
+        "config": diff.config.as_ref().filter(|_| wants(Part::Config)),
+        "history": diff.history.as_ref().filter(|_| wants(Part::History)).map(|lines| lines.iter().map(line).collect::<Vec<_>>()),
+    })
+}
+
+/// Returns the document of the layers of one image.
+pub(super) fn layers(layers: &[LayerDiff]) -> Value {
+    let object = |diff: &LayerDiff| {
+        let mut object = layer(&diff.layer);
+        object["files"] = files(&diff.files);
+        object
+    };
+    layers.iter().map(object).collect()
+}
+
+fn side(side: &DiffSide) -> Value {
+    json!({
+        "name": side.name,
+        "id": side.image_id,
+        "manifest": side.manifest,
+        "size_bytes": side.size_bytes(),
+        "layers": side.layers.iter().map(layer).collect::<Vec<_>>(),
+    })
+}
+
+fn layer(layer: &SideLayer) -> Value {
+    json!({ "diff_id": layer.diff_id, "created_by": layer.created_by, "size_bytes": layer.size_bytes })
+}
+
+fn files(files: &Comparison) -> Value {
+    let count = |kind| files.changes.iter().filter(|change| change.kind == kind).count();
+    json!({
+        "added": count(ChangeKind::Added),
+        "changed": count(ChangeKind::Modified),
+        "deleted": count(ChangeKind::Removed),
+        "only_times": files.only_times,
+        "shared_layers_known": !files.blind,
+        "changes": files.changes.iter().map(change).collect::<Vec<_>>(),
+    })
+}
+
+fn change(change: &Change) -> Value {
+    let mut object = Map::new();
+    put_path(&mut object, "path", &[b"/", &change.path[..]].concat());
+    object.insert("change".to_owned(), word(change.kind).into());
+    object.insert("classes".to_owned(), change.classes.iter().map(Class::as_str).collect());
+    object.insert("before".to_owned(), change.before.as_ref().map_or(Value::Null, file));
+    object.insert("after".to_owned(), change.after.as_ref().map_or(Value::Null, file));
+    object.into()
+}
+
+fn word(kind: ChangeKind) -> &'static str {
+    match kind {
+        ChangeKind::Added => "added",
+        ChangeKind::Modified => "changed",
+        ChangeKind::Removed => "deleted",
+    }
+}
+
+fn put_path(object: &mut Map<String, Value>, member: &str, path: &[u8]) {
+    let (path, hex) = exact(path);
+    object.insert(member.to_owned(), path.into());
+    if let Some(hex) = hex {
+        object.insert(format!("{member}_hex"), hex.into());
+    }
+}
+
+fn file(file: &File) -> Value {
+    let mut object = Map::new();
+    object.insert("type".to_owned(), kind(&file.kind).into());
+    match &file.kind {
+        Kind::File { size, digest, .. } => {
+            object.insert("size_bytes".to_owned(), (*size).into());
+            object.insert("digest".to_owned(), json!(digest));
+        }
+        Kind::Symlink { target } => put_path(&mut object, "target", target),
+        Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } => {
+            object.insert("device".to_owned(), json!([major, minor]));
+        }
+        _ => {}
+    }
+    let metadata = &file.metadata;
+    object.insert("mode".to_owned(), format!("{:04o}", metadata.mode).into());
+    object.insert("uid".to_owned(), metadata.uid.into());
+    object.insert("gid".to_owned(), metadata.gid.into());
+    object.insert("mtime".to_owned(), metadata.mtime.seconds.into());
+    if !metadata.xattrs.is_empty() {
+        let hex = |value: &[u8]| value.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let xattrs: Map<String, Value> =
+            metadata.xattrs.iter().map(|(name, value)| (exact(name).0, hex(value).into())).collect();
+        object.insert("xattrs".to_owned(), xattrs.into());
+    }
+    object.insert("layer".to_owned(), json!(file.layer.map(|layer| layer + 1)));
+    object.into()
+}
+
+fn cause(cause: &Cause) -> Value {
+    json!({
+        "side": if cause.is_before { "before" } else { "after" },
+        "layer": cause.place + 1,
+        "diff_id": cause.layer.diff_id,
+        "created_by": cause.layer.created_by,
+        "files": cause.files,
+        "bytes": cause.bytes,
+    })
+}
+
+fn line(line: &HistoryLine) -> Value {
+    json!({
+        "change": line.kind.map_or("same", word),
+        "created_by": line.created_by,
+        "layer_before": line.before.map(|layer| layer + 1),
+        "layer_after": line.after.map(|layer| layer + 1),
+    })
+}

@@ -1,0 +1,231 @@
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::super::images::choose;
+use super::super::layout::Layout;
+use super::super::resolve::Resolver;
+use super::super::{Error, file_error};
+use super::name::{Asked, Name, path};
+use super::{DiffSide, Job, SideLayer};
+use crate::compare;
+use crate::exec;
+use crate::image::{self, Image, LoadOptions};
+use crate::layer::{self, IndexBytes, TreeKind, View, Writer};
+use crate::oci::{DiffId, ImageConfig, Platform, Reference};
+use crate::store;
+use crate::sys::Cancel;
+
+/// One side of a comparison, found.
+pub(super) struct Side {
+    /// As it was asked for.
+    name: String,
+    image: Option<Image>,
+    /// The config up to the step that was asked for; none of a directory.
+    pub(super) config: Option<ImageConfig>,
+    /// Whether [`Side::config`] is not that of the whole image.
+    pub(super) is_partial: bool,
+    pub(super) source: Source,
+}
+
+/// Where the files of a side are.
+pub(super) enum Source {
+    Layers(Vec<exec::Layer>),
+    /// A directory, as the one layer that it would be.
+    Directory {
+        diff_id: DiffId,
+        size_bytes: u64,
+        index: IndexBytes,
+    },
+}
+
+impl Job<'_> {
+    /// Finds a side; fetches no layer.
+    pub(super) fn side(&self, text: &str) -> Result<Side, Error> {
+        let asked = Asked::parse(text)?;
+        let name = match asked.name {
+            Name::Any(name) => self.any(&name)?,
+            other => Where::Name(other),
+        };
+        let (image, reference) = match name {
+            Where::Found(image, reference) => (*image, reference),
+            Where::Name(Name::Directory(path)) => return self.directory(text, &path),
+            Where::Name(Name::Archive(path, name)) => (self.archive(&path, name.as_deref())?, None),
+            Where::Name(Name::Layout(path, tag)) => {
+                let layout = Layout::open(&path, tag.as_deref(), None)?;
+                let name = "localhost/layout".parse().expect("it is a name");
+                (layout.take(&name, &self.platform(), &self.engine.store, self.cancel)?, None)
+            }
+            Where::Name(Name::Build(id)) => self.build(&id)?,
+            Where::Name(Name::Image(name) | Name::Any(name)) => self.fetched(&name)?,
+        };
+        let mut config = image.config().value().clone();
+        if let Some(step) = asked.step {
+            truncate(&mut config, step, text)?;
+        }
+        let diff_ids = &config.rootfs.diff_ids;
+        let layers = match reference {
+            Some(reference) => exec::Layer::of_image(&reference, diff_ids, image.manifest().value()),
+            None => diff_ids.iter().copied().map(exec::Layer::stored).collect(),
+        };
+        let is_partial = asked.step.is_some();
+        let source = Source::Layers(layers);
+        Ok(Side { name: text.to_owned(), image: Some(image), config: Some(config), is_partial, source })
+    }
+
+    /// Finds what a bare name means: an image that is here, then a path, then an image elsewhere.
+    fn any(&self, name: &str) -> Result<Where, Error> {
+        match self.engine.find(name) {
+            Ok(entry) => {
+                let record = choose(&entry, name, self.options.platform.as_ref())?;
+                let image = Image::open(&self.engine.store, record.manifest)?;
+                // Where a layer that is lost here can be had again.
+                let reference = name.parse().ok().or_else(|| entry.references().first().cloned());
+                Ok(Where::Found(Box::new(image), reference))
+            }
+            Err(Error::NoSuchImage(_)) if Path::new(name).exists() => Ok(Where::Name(path(name))),
+            Err(Error::NoSuchImage(_)) => Ok(Where::Name(Name::Image(name.to_owned()))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks a registry for an image; its manifest and config become known here, and nothing else.
+    fn fetched(&self, name: &str) -> Result<(Image, Option<Reference>), Error> {
+        let Ok(reference) = name.parse::<Reference>() else { return Err(Error::NoSuchImage(name.to_owned())) };
+        let client = self.library.registry();
+        let (observer, cancel) = (&self.observer, self.cancel);
+        let resolver = Resolver { engine: self.engine, registry: client, pull: true, observer, cancel };
+        Ok((resolver.resolve(&reference, &self.platform())?, Some(reference)))
+    }
+
+    /// Returns the image that a build made, once records say which that was.
+    fn build(&self, id: &str) -> Result<(Image, Option<Reference>), Error> {
+        let record = self.engine.store.find_build(Some(id))?;
+        Err(Error::BuildResult { build: record.id.to_string() })
+    }
+
+    fn archive(&self, path: &Path, name: Option<&str>) -> Result<Image, Error> {
+        let file = File::open(path).map_err(file_error("open", path))?;
+        let options = LoadOptions { platform: self.options.platform.clone(), hidden: true };
+        let mut loaded = image::load(&self.engine.store, file, &options, self.cancel)?;
+        let names = loaded.iter().flat_map(|each| &each.references).map(Reference::familiar).collect::<Vec<_>>();
+        if let Some(name) = name {
+            let wanted = name.parse::<Reference>().ok();
+            let is_it = |reference: &Reference| {
+                Some(reference) == wanted.as_ref() || reference.tag().is_some_and(|tag| tag == name)
+            };
+            loaded.retain(|each| each.references.iter().any(is_it));
+        }
+        match (loaded.pop(), loaded.len()) {
+            (Some(found), 0) => Ok(found.image),
+            _ => Err(Error::WhichImage { path: path.to_owned(), names: names.join(", ") }),
+        }
+    }
+
+    fn directory(&self, name: &str, path: &Path) -> Result<Side, Error> {
+        if !path.is_dir() {
+            return Err(file_error("open", path)(io::ErrorKind::NotFound.into()));
+        }
+        let mut out = Writer::new(Sink(self.cancel));
+        let written = layer::diff(path, TreeKind::Whole, &View::empty(), &mut out).and_then(|()| out.finish());
+        self.cancel.check()?;
+        let (_, finished) = written?;
+        let source = Source::Directory {
+            diff_id: finished.diff_id,
+            size_bytes: finished.size_bytes,
+            index: IndexBytes::new(finished.index.to_bytes()),
+        };
+        Ok(Side { name: name.to_owned(), image: None, config: None, is_partial: false, source })
+    }
+
+    fn platform(&self) -> Platform {
+        self.options.platform.clone().unwrap_or_else(Platform::host)
+    }
+}
+
+enum Where {
+    /// An image, and where its layers can be had if they are not here.
+    Found(Box<Image>, Option<Reference>),
+    Name(Name),
+}
+
+/// Keeps the first `step` instructions of an image, and the layers they made.
+fn truncate(config: &mut ImageConfig, step: usize, name: &str) -> Result<(), Error> {
+    let has_history = !config.history.is_empty();
+    let all = if has_history { config.history.len() } else { config.rootfs.diff_ids.len() };
+    if step > all {
+        return Err(Error::NoSuchStep { name: name.to_owned(), steps: all });
+    }
+    config.history.truncate(step);
+    let layers = config.history.iter().filter(|item| !item.empty_layer).count();
+    config.rootfs.diff_ids.truncate(if has_history { layers } else { step });
+    Ok(())
+}
+
+impl Side {
+    /// Returns the layers, with their indexes where these are here; those from `own` on are fetched if need be.
+    pub(super) fn layers(&self, own: usize, job: &Job<'_>) -> Result<Vec<compare::Layer>, Error> {
+        match &self.source {
+            Source::Directory { diff_id, index, .. } => {
+                Ok(vec![compare::Layer { diff_id: *diff_id, index: Some(index.clone()) }])
+            }
+            Source::Layers(layers) => {
+                let asker = job.asker();
+                job.library
+                    .each(layers, |place, layer| {
+                        let wanted = place >= own || job.library.is_here(layer)?;
+                        let index = if wanted { Some(job.library.index_bytes(layer, asker)?) } else { None };
+                        Ok(compare::Layer { diff_id: layer.diff_id()?, index })
+                    })
+                    .map_err(Error::from)
+            }
+        }
+    }
+
+    /// Returns the identities of the layers.
+    pub(super) fn diff_ids(&self) -> Vec<DiffId> {
+        match (&self.source, &self.config) {
+            (Source::Directory { diff_id, .. }, _) => vec![*diff_id],
+            (_, config) => config.as_ref().map_or(Vec::new(), |config| config.rootfs.diff_ids.clone()),
+        }
+    }
+
+    /// Returns what is told of it. Sizes of layers are known once their indexes are.
+    pub(super) fn summary(&self, store: &store::Store) -> Result<DiffSide, Error> {
+        let mut layers = Vec::new();
+        match &self.source {
+            Source::Directory { diff_id, size_bytes, .. } => {
+                layers.push(SideLayer { diff_id: *diff_id, created_by: None, size_bytes: Some(*size_bytes) });
+            }
+            Source::Layers(_) => {
+                let config = self.config.as_ref();
+                let history = config.into_iter().flat_map(|config| &config.history).filter(|item| !item.empty_layer);
+                let mut created_by = history.map(|item| item.created_by.clone());
+                for diff_id in self.diff_ids() {
+                    let size_bytes = store.layer_size(diff_id)?;
+                    layers.push(SideLayer { diff_id, created_by: created_by.next().flatten(), size_bytes });
+                }
+            }
+        }
+        Ok(DiffSide {
+            name: self.name.clone(),
+            image_id: self.image.as_ref().map(Image::id),
+            manifest: self.image.as_ref().map(|image| image.manifest().digest()),
+            layers,
+        })
+    }
+}
+
+/// Takes everything until it is told to stop.
+struct Sink<'a>(&'a Cancel);
+
+impl Write for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.check().map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
