@@ -80,6 +80,16 @@ pub enum Error {
     /// A relative budget, and no size that it is relative to.
     #[error("a budget in percent needs the size of {0}, and some of its layers are not here")]
     UnknownSize(String),
+    /// A build that is worse than the one before by more than it may be.
+    #[error("{percent}% {how}, where {most}% are allowed")]
+    Regression {
+        /// In which way.
+        how: &'static str,
+        /// By how much.
+        percent: u128,
+        /// And by how much it may be.
+        most: u32,
+    },
     /// Standard input.
     #[error("cannot read standard input")]
     Input(#[source] io::Error),

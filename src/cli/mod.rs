@@ -9,6 +9,7 @@ mod blame;
 mod build;
 mod builds;
 mod check;
+mod compare;
 mod compression;
 mod context;
 mod diff;
@@ -29,9 +30,11 @@ mod report;
 mod rmi;
 mod save;
 mod session;
+mod summary;
 mod table;
 mod tag;
 mod version;
+mod webpage;
 mod why;
 
 use std::process::ExitCode;
@@ -70,6 +73,8 @@ enum Command {
     Why(why::Args),
     Plan(Box<plan::Args>),
     Log(log::Args),
+    Compare(compare::Args),
+    Report(summary::Args),
     Version(version::Args),
 }
 
@@ -111,6 +116,8 @@ impl Command {
             Command::Load(args) => load::run(args, session),
             Command::Builds(args) => builds::run(args, session),
             Command::Why(args) => why::run(args, session),
+            Command::Report(args) => summary::run(args, session),
+            Command::Compare(args) => compare::run(args, session),
             Command::Log(args) => log::run(args, session),
             Command::Version(args) => version::run(args),
         }?;

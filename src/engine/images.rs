@@ -78,7 +78,7 @@ impl Engine {
         Ok(text)
     }
 
-    fn step_log(&self, build: &crate::store::BuildId, step: usize) -> Result<String, Error> {
+    pub(super) fn step_log(&self, build: &crate::store::BuildId, step: usize) -> Result<String, Error> {
         let Some(path) = self.store.step_log(build, step)? else { return Ok(String::new()) };
         match std::fs::read(&path) {
             Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),

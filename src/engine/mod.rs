@@ -14,6 +14,7 @@
 mod ahead;
 mod archives;
 mod assemble;
+mod between;
 mod build;
 mod builds;
 mod check;
@@ -39,6 +40,7 @@ mod record;
 mod reproducible;
 mod resolve;
 mod source;
+mod summary;
 mod targets;
 mod times;
 mod transfer;
@@ -46,6 +48,7 @@ mod verify;
 
 use std::path::{Path, PathBuf};
 
+pub use between::{BetweenBuilds, Figures, StepPair};
 pub use builds::{Build, BuildStep, Explanation};
 pub use check::{Ask, Finding, Fixed, Report, check, fix};
 pub use context::{ContextListing, context};
@@ -61,6 +64,7 @@ pub use policy::PolicyError;
 pub use provenance::{Blame, Item, Made, Provenance, Touch, TouchKind};
 pub use record::{BuildFacts, FindingFact, PhaseFact, StepFacts};
 pub use source::{ContextSource, NamedSource, Stream};
+pub use summary::{ImageSizes, Summary};
 pub use targets::{Target, Targets};
 pub use transfer::TransferOptions;
 pub use verify::Difference;

@@ -95,7 +95,7 @@ impl Engine {
     /// Returns how an image was made.
     ///
     /// # Errors
-    /// [`crate::store::Error::NoSuchImage`], [`Error::NoPlatform`], those of reading layers and of the store.
+    /// [`Error::NoSuchImage`], [`Error::NoPlatform`], those of reading layers and of the store.
     pub fn provenance(&self, name: &str, platform: Option<&Platform>, cancel: &Cancel) -> Result<Provenance, Error> {
         Ok(self.trace(name, platform, cancel)?.0)
     }
@@ -118,7 +118,7 @@ impl Engine {
         Ok((provenance, Blame { touches: touches(&indexes, &path), is_there, path }))
     }
 
-    fn trace(
+    pub(super) fn trace(
         &self,
         name: &str,
         platform: Option<&Platform>,

@@ -139,7 +139,16 @@ pub enum Error {
     /// No build is recorded under this id.
     #[error("no such build: {id}")]
     NoSuchBuild {
-        /// What was asked for; empty when no build is recorded at all.
+        /// What was asked for.
+        id: String,
+    },
+    /// No build is recorded at all.
+    #[error("no build is remembered")]
+    NoBuilds,
+    /// A build is the first of its file and context that is remembered.
+    #[error("no build of the same file and context is remembered from before {id}")]
+    FirstBuild {
+        /// The build.
         id: String,
     },
     /// The beginning of an id fits several builds.

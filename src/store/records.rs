@@ -251,6 +251,21 @@ impl Store {
         })
     }
 
+    /// Returns the build of the same project that was before another one.
+    ///
+    /// # Errors
+    /// [`Error::FirstBuild`], those of the database.
+    pub fn build_before(&self, build: &BuildRecord) -> Result<BuildRecord, Error> {
+        let found = self.database().read(|connection| {
+            let mut query = connection.prepare(&format!(
+                "{SELECT_BUILDS} WHERE project = ? AND number < (SELECT number FROM builds WHERE id = ?)
+                 ORDER BY number DESC LIMIT 1"
+            ))?;
+            Ok(query.query_row(params![build.project, build.id.0], build_record).optional()?)
+        })?;
+        found.ok_or_else(|| Error::FirstBuild { id: build.id.to_string() })
+    }
+
     /// Returns the steps with keys of the last builds of a project, the newest build first.
     ///
     /// # Errors
@@ -315,11 +330,11 @@ impl Store {
     /// Returns the build whose id begins with `id`; the newest where none is given.
     ///
     /// # Errors
-    /// [`Error::NoSuchBuild`], [`Error::AmbiguousBuild`], those of the database.
+    /// [`Error::NoBuilds`], [`Error::NoSuchBuild`], [`Error::AmbiguousBuild`], those of the database.
     pub fn find_build(&self, id: Option<&str>) -> Result<BuildRecord, Error> {
         let mut found = self.builds()?;
         let Some(id) = id else {
-            return found.into_iter().next().ok_or(Error::NoSuchBuild { id: String::new() });
+            return found.into_iter().next().ok_or(Error::NoBuilds);
         };
         found.retain(|build| build.id.0.starts_with(id));
         match (found.pop(), found.len()) {

@@ -5,6 +5,7 @@ mod architecture;
 mod archives;
 mod args;
 mod build;
+mod builds;
 mod cache;
 mod check;
 mod compression;
