@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use kiln::runtime::{ContainerSpec, Native, Network, RootMount};
+use kiln::runtime::{ContainerSpec, Durability, Native, Network, RootMount};
 use kiln::sys::Cancel;
 use tempfile::TempDir;
 
@@ -14,6 +14,7 @@ fn spec(directory: &Path, network: Network) -> ContainerSpec {
         images: Vec::new(),
         upper: PathBuf::new(),
         work: PathBuf::new(),
+        durability: Durability::Volatile,
         userxattr: false,
     };
     let mut spec = ContainerSpec::new(root, vec!["/true".into()]);

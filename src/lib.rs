@@ -10,6 +10,7 @@
 //! | 3 planning | [`frontend`] | Instructions, build arguments and platform into a build graph and an image config. |
 //! | | [`solve`] | Walks the graph: cache look-ups, deduplication, worker threads, event stream. |
 //! | | [`exec`] → `solve` | Runs one op: gathers inputs, calls a mechanism, commits the result. |
+//! | | [`container`] → `exec` | Containers: made from an image, run, entered, looked into, committed. |
 //! | 2 mechanisms | [`cache`] → `store` | Cache keys with their recipes, and what they led to. |
 //! | | [`runtime`] | One isolated process: namespaces, mounts, ids, seccomp, stdio. |
 //! | | [`snapshot`] → `layer`, `store` | Trees of layer stacks, and writable views over them (overlayfs, full copy). |
@@ -37,6 +38,7 @@
 pub mod cache;
 pub mod cli;
 pub mod compare;
+pub mod container;
 pub mod context;
 pub mod diagnostic;
 pub mod dockerfile;

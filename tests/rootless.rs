@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kiln::runtime::{self, ContainerSpec, Ids, Native, Network, RootMount, Stream};
+use kiln::runtime::{self, ContainerSpec, Durability, Ids, Native, Network, RootMount, Stream};
 use kiln::sys::Cancel;
 
 fn main() {
@@ -119,6 +119,7 @@ impl Sandbox {
             images: Vec::new(),
             upper: self.path("upper"),
             work: self.path("work"),
+            durability: Durability::Volatile,
             userxattr: true,
         };
         let mut spec = ContainerSpec::new(root, ["sh", "-c", script].map(str::to_owned).to_vec());

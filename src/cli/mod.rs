@@ -3,8 +3,10 @@
 //!
 //! This module alone knows stdout, stderr, colours, environment variables and exit codes. Data goes to stdout, all else
 //! to stderr. Exit codes: 0 done, 1 the operation failed, 2 the command line was wrong or asks for what kiln cannot do
-//! yet, 130 interrupted.
+//! yet, 130 interrupted. `run`, `start` and `exec` return what their program did, and docker's 125, 126 and 127 where there
+//! is none.
 
+mod attach;
 mod blame;
 mod build;
 mod builds;
@@ -14,22 +16,29 @@ mod compression;
 mod context;
 mod diff;
 mod error;
+mod exec;
 mod history;
 mod human;
 mod images;
 mod inspect;
+mod kill;
 mod load;
 mod log;
 mod name;
 mod plan;
 pub mod progress;
 mod provenance;
+mod ps;
 mod pull;
 mod push;
 mod report;
+mod rm;
 mod rmi;
+mod run;
 mod save;
 mod session;
+mod start;
+mod stop;
 mod summary;
 mod table;
 mod tag;
@@ -69,6 +78,13 @@ enum Command {
     Rmi(rmi::Args),
     Save(save::Args),
     Load(load::Args),
+    Run(Box<run::Args>),
+    Start(start::Args),
+    Exec(exec::Args),
+    Ps(ps::Args),
+    Stop(stop::Args),
+    Kill(kill::Args),
+    Rm(rm::Args),
     Builds(builds::Args),
     Why(why::Args),
     Plan(Box<plan::Args>),
@@ -100,6 +116,10 @@ impl Command {
     fn run(&self, session: &session::Session) -> Result<ExitCode, Error> {
         match self {
             Command::Plan(args) => return plan::run(args, session),
+            // What these return is what a program returned.
+            Command::Run(args) => return run::run(args, session),
+            Command::Start(args) => return start::run(args, session),
+            Command::Exec(args) => return exec::run(args, session),
             Command::Build(args) => build::run(args, session),
             Command::Check(args) => check::run(args, session),
             Command::Context(args) => context::run(args, session),
@@ -114,6 +134,10 @@ impl Command {
             Command::Rmi(args) => rmi::run(args, session),
             Command::Save(args) => save::run(args, session),
             Command::Load(args) => load::run(args, session),
+            Command::Ps(args) => ps::run(args, session),
+            Command::Stop(args) => stop::run(args, session),
+            Command::Kill(args) => kill::run(args, session),
+            Command::Rm(args) => rm::run(args, session),
             Command::Builds(args) => builds::run(args, session),
             Command::Why(args) => why::run(args, session),
             Command::Report(args) => summary::run(args, session),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::{SigId, flag, low_level};
 
 use super::Error;
 use crate::engine::{Engine, EngineOptions};
@@ -34,20 +34,23 @@ pub(super) struct Session {
     /// Whether stderr carries kiln's own log as well, which a live display would tear.
     pub(super) logging: bool,
     options: EngineOptions,
+    signals: Vec<SigId>,
 }
 
 impl Global {
     /// Prepares the process: signals and logging. The store is not touched.
     pub(super) fn session(&self) -> Result<Session, Error> {
         let cancel = Cancel::new();
+        let mut signals = Vec::new();
         for signal in [SIGINT, SIGTERM] {
             // In this order: the first signal asks, and a second one does not wait for an answer.
-            flag::register_conditional_shutdown(signal, super::report::INTERRUPTED.into(), cancel.flag())
-                .map_err(Error::Signals)?;
-            flag::register(signal, cancel.flag()).map_err(Error::Signals)?;
+            let shutdown =
+                flag::register_conditional_shutdown(signal, super::report::INTERRUPTED.into(), cancel.flag());
+            signals.push(shutdown.map_err(Error::Signals)?);
+            signals.push(flag::register(signal, cancel.flag()).map_err(Error::Signals)?);
         }
         let options = EngineOptions { root: self.root.clone(), config: self.config.clone() };
-        Ok(Session { cancel, logging: start_log(self.debug), options })
+        Ok(Session { cancel, logging: start_log(self.debug), options, signals })
     }
 }
 
@@ -56,6 +59,20 @@ impl Session {
     pub(super) fn engine(&self) -> Result<Engine, Error> {
         runtime::enter_user_namespace()?;
         Ok(Engine::open(&self.options)?)
+    }
+
+    /// Opens the store where a container can be reached, should it run: as a normal user, in that container's user
+    /// namespace.
+    pub(super) fn engine_beside(&self, container: &str) -> Result<Engine, Error> {
+        Engine::enter_namespace_of(&self.options, container)?;
+        self.engine()
+    }
+
+    /// Lets go of SIGINT and SIGTERM: from now on they are what a program is told, and no longer interrupt kiln.
+    pub(super) fn release_signals(&self) {
+        for id in &self.signals {
+            low_level::unregister(*id);
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use super::Difference;
 use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::sys::Cancelled;
-use crate::{compare, context, dockerfile, exec, image, layer, registry, remote, store};
+use crate::{compare, container, context, dockerfile, exec, image, layer, registry, remote, store};
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -205,6 +205,24 @@ pub enum Error {
     /// Two images could not be compared.
     #[error(transparent)]
     Compare(compare::Error),
+    /// The user namespace of a container cannot be entered.
+    #[error(transparent)]
+    UserNamespace(#[from] crate::runtime::UserNamespaceError),
+    /// Something could not be done with a container.
+    #[error(transparent)]
+    Container(container::Error),
+    /// Neither the image nor the command line says what is to be run.
+    #[error("the image {image} names no command, and neither does the command line")]
+    NoCommand {
+        /// As it was given.
+        image: String,
+    },
+    /// A container that runs is not removed without being asked to.
+    #[error("container {name} is running; stop it first, or remove it with `-f`")]
+    ContainerRuns {
+        /// Its name.
+        name: String,
+    },
     /// A layer could not be fetched or finished.
     #[error(transparent)]
     Exec(exec::Error),
@@ -241,6 +259,16 @@ impl From<image::Error> for Error {
         match error {
             image::Error::Cancelled(_) => Error::Cancelled,
             other => Error::Image(other),
+        }
+    }
+}
+
+impl From<container::Error> for Error {
+    fn from(error: container::Error) -> Error {
+        match error {
+            container::Error::Store(error) => error.into(),
+            error if error.is_cancellation() => Error::Cancelled,
+            error => Error::Container(error),
         }
     }
 }

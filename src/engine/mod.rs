@@ -20,6 +20,7 @@ mod builds;
 mod check;
 mod compress;
 mod config;
+mod containers;
 mod context;
 mod contexts;
 mod diff;
@@ -51,6 +52,7 @@ use std::path::{Path, PathBuf};
 pub use between::{BetweenBuilds, Figures, StepPair};
 pub use builds::{Build, BuildStep, Explanation};
 pub use check::{Ask, Finding, Fixed, Report, check, fix};
+pub use containers::{Container, ContainerSummary, ExecOptions, Pull, RunOptions};
 pub use context::{ContextListing, context};
 pub use diff::{Cause, Diff, DiffOptions, DiffSide, LayerDiff, SideLayer};
 pub use error::Error;
@@ -74,9 +76,10 @@ use config::Config;
 use crate::registry;
 use crate::store::Store;
 
+pub use crate::container::{SettingsMount, is_name};
 pub use crate::exec::{AgentSource, SecretSource};
 pub use crate::frontend::Allow;
-pub use crate::store::Removed;
+pub use crate::store::{ContainerRecord, ContainerState, Removed};
 
 /// How the engine is set up.
 #[derive(Debug, Clone, Default)]
@@ -108,6 +111,23 @@ impl Engine {
         Ok(Engine { store: Store::open(&root)?, config })
     }
 
+    /// Enters the user namespace in which a container of this user runs, so that its processes and files can be reached;
+    /// there must be no threads. Where the container does not run, this does nothing.
+    ///
+    /// # Errors
+    /// [`Error::NoHome`], [`Error::UserNamespace`].
+    pub fn enter_namespace_of(options: &EngineOptions, container: &str) -> Result<(), Error> {
+        let root = match &options.root {
+            Some(root) => root.clone(),
+            None => default_root()?,
+        };
+        let keeper = Store::keeper_in(&root, container).and_then(|keeper| keeper.open().ok().flatten());
+        if let Some(keeper) = keeper {
+            crate::runtime::enter_user_namespace_of(keeper)?;
+        }
+        Ok(())
+    }
+
     /// Returns a client for registries.
     fn client(&self, insecure: &[String]) -> registry::Client {
         let options = registry::ClientOptions { config: self.config.registry.clone(), insecure: insecure.to_vec() };
@@ -117,7 +137,7 @@ impl Engine {
 
 /// Returns `/var/lib/kiln` for root, and a directory below the user's data for everybody else (XDG base directories).
 fn default_root() -> Result<PathBuf, Error> {
-    if crate::runtime::ids() == crate::runtime::Ids::Root {
+    if rustix::process::geteuid().is_root() && crate::runtime::ids() == crate::runtime::Ids::Root {
         return Ok(PathBuf::from("/var/lib/kiln"));
     }
     let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());

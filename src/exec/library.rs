@@ -13,7 +13,7 @@ use crate::layer::{
 };
 use crate::oci::{ChainId, DiffId, Digest, Encoded, Manifest, media_type};
 use crate::registry;
-use crate::snapshot::{Active, Kind, Snapshotter, Tree};
+use crate::snapshot::{self, Active, Kind, Snapshotter, Tree};
 use crate::solve::{Event, Observe, Work};
 use crate::store::{self, LayerBlob, Store};
 use crate::sys::Cancel;
@@ -86,7 +86,7 @@ impl Library {
     }
 
     /// Returns a writable view over `stack`.
-    pub(super) fn writable(&self, stack: &Stack, asker: Asker<'_>) -> Result<Active, Error> {
+    pub(crate) fn writable(&self, stack: &Stack, asker: Asker<'_>) -> Result<Active, Error> {
         match self.snapshots.kind()? {
             Kind::Overlay(xattrs) => {
                 let trees = self.trees(stack, xattrs, asker)?;
@@ -100,6 +100,15 @@ impl Library {
                 Ok(active)
             }
         }
+    }
+
+    /// Returns the writable view over `stack` whose changes are kept in `tree`, of which nobody else may be making use.
+    pub(crate) fn reopen(&self, stack: &Stack, tree: &store::Tree, asker: Asker<'_>) -> Result<snapshot::View, Error> {
+        let lower = match self.snapshots.kind()? {
+            Kind::Overlay(xattrs) => self.trees(stack, xattrs, asker)?,
+            Kind::FullCopy => Vec::new(),
+        };
+        Ok(self.snapshots.reopen(tree, &lower)?)
     }
 
     /// Unpacks a layer over the files of those below it, taking away what it takes away.
@@ -304,7 +313,7 @@ impl Library {
     }
 
     /// Keeps a layer that was just written into the store.
-    pub(super) fn add(&self, finished: layer::Finished) -> Result<DiffId, Error> {
+    pub(crate) fn add(&self, finished: layer::Finished) -> Result<DiffId, Error> {
         let diff_id = finished.diff_id;
         let blob = LayerBlob {
             digest: diff_id.digest(),

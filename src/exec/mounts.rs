@@ -11,7 +11,7 @@ use super::{Error, Executor, Output, Stack};
 use crate::graph::{self, Input, MountKind, Ownership, Sharing};
 use crate::layer::OverlayXattrs;
 use crate::oci::{Digest, Hasher};
-use crate::runtime::{self, Mount, RootMount};
+use crate::runtime::{self, Durability, Mount, RootMount};
 use crate::snapshot::{Active, View};
 use crate::solve::Work;
 use crate::store::{CacheDirectory, CacheUse};
@@ -154,9 +154,14 @@ fn of(access: graph::Access) -> runtime::Access {
 impl From<&View> for RootMount {
     fn from(view: &View) -> RootMount {
         match view.clone() {
-            View::Overlay { lower, images, upper, work, xattrs } => {
-                RootMount::Overlay { lower, images, upper, work, userxattr: xattrs == OverlayXattrs::User }
-            }
+            View::Overlay { lower, images, upper, work, xattrs } => RootMount::Overlay {
+                lower,
+                images,
+                upper,
+                work,
+                durability: Durability::Volatile,
+                userxattr: xattrs == OverlayXattrs::User,
+            },
             View::Whole { path } => RootMount::Bind { path },
         }
     }

@@ -41,6 +41,7 @@ use crate::oci::{Digest, ImageConfig, Platform, Reference};
 pub use epoch::Epoch;
 pub use named::{NamedContext, NamedContexts};
 pub use outline::{Argument, Given, Outline};
+pub use signal::signal_number;
 
 use stages::Planner;
 

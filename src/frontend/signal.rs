@@ -22,9 +22,56 @@ pub(super) fn is_valid(text: &str) -> bool {
         })
 }
 
+/// The first and the last real-time signal, as C libraries count: they keep the two before for themselves.
+const REAL_TIME_ENDS: [i32; 2] = [34, 64];
+
+/// Returns the number of a signal that is written as STOPSIGNAL takes it; none for what is no signal.
+pub fn signal_number(text: &str) -> Option<i32> {
+    let most = REAL_TIME_ENDS[1];
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=most).contains(&number).then_some(number);
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let [first, last] = REAL_TIME_ENDS;
+    let offset = |rest: &str| if rest.is_empty() { Some(0) } else { rest.parse::<u32>().ok() };
+    if let Some(rest) = name.strip_prefix("RTMIN") {
+        return offset(rest.trim_start_matches('+'))
+            .filter(|offset| *offset <= REAL_TIME[0].1)
+            .map(|n| first + n as i32);
+    }
+    if let Some(rest) = name.strip_prefix("RTMAX") {
+        return offset(rest.trim_start_matches('-'))
+            .filter(|offset| *offset <= REAL_TIME[1].1)
+            .map(|n| last - n as i32);
+    }
+    let name = match name {
+        "CLD" => "CHLD",
+        "POLL" => "IO",
+        "IOT" => "ABRT",
+        name => name,
+    };
+    format!("SIG{name}").parse::<nix::sys::signal::Signal>().ok().map(|signal| signal as i32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_name_has_a_number() {
+        for name in NAMES {
+            assert!(signal_number(name).is_some(), "{name}");
+        }
+        for (text, number) in
+            [("9", 9), ("SIGTERM", 15), ("term", 15), ("RTMIN+1", 35), ("SIGRTMAX-1", 63), ("CLD", 17)]
+        {
+            assert_eq!(signal_number(text), Some(number), "{text}");
+        }
+        for text in ["0", "65", "-1", "", "BAD", "RTMIN+16"] {
+            assert_eq!(signal_number(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn signals_are_numbers_and_names() {

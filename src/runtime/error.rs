@@ -9,7 +9,7 @@ use crate::sys::Cancelled;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// kiln could not start or watch the container.
-    #[error("cannot {action} for the build container")]
+    #[error("cannot {action} for the container")]
     Launch {
         /// What was tried.
         action: &'static str,
@@ -17,7 +17,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The container could not be set up.
-    #[error("cannot set up the build container: {step}")]
+    #[error("cannot set up the container: {step}")]
     Setup {
         /// What was tried inside, such as `mount /proc`.
         step: String,
@@ -25,7 +25,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The init process said something kiln does not understand, or nothing.
-    #[error("the build container ended during its set-up ({0})")]
+    #[error("the container ended during its set-up ({0})")]
     Silent(super::ExitStatus),
     /// The user of the process is not known.
     #[error(transparent)]

@@ -10,13 +10,14 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::error::Error;
-use super::exit::{Exit, ExitStatus};
+use super::exit::Exit;
+use super::running::{Ending, Running, Stdio, launch};
 use super::spec::{ContainerSpec, MountKind, Network, RootMount, Security};
-use super::wire::{INIT_NAME, Order, Report};
-use super::{memory, seccomp, stubs, wire};
-use crate::sys::Cancel;
-use crate::sys::clone::{self, Ended, How, Process};
+use super::wire::{INIT_NAME, Order, Start, Terminal};
+use super::{memory, seccomp};
+use crate::sys::clone::{self, Process};
 use crate::sys::mount::{self, Attributes, Depth};
+use crate::sys::{Cancel, descriptor_channel, receive_descriptor};
 
 /// Where a process wrote something to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,52 +62,129 @@ impl Native {
     ) -> Result<Exit, Error> {
         cancel.check()?;
         let kills_before = memory::kills();
-        let (process, mut pipes) = self.start(spec)?;
+        let ((stdin, _), (stdout, stdout_end), (stderr, stderr_end)) = (pipe()?, pipe()?, pipe()?);
+        let (process, report) = self.begin(spec, [stdin, stdout_end, stderr_end], None)?;
+        let mut pipes = Pipes {
+            streams: [(Stream::Stdout, Some(stdout)), (Stream::Stderr, Some(stderr))],
+            status: Some(report),
+            report: Vec::new(),
+        };
         let interrupted = watch(&process, &mut pipes, output, cancel);
         if interrupted.is_err() {
             process.kill().map_err(launch("kill the process"))?;
         }
         let ended = process.wait().map_err(launch("wait for the process"))?;
-        forget_volatile(&spec.rootfs);
-        for mount in &spec.mounts {
-            if let MountKind::Tree { root, .. } = &mount.kind {
-                forget_volatile(root);
-            }
-        }
+        let ending = Ending::of(spec, kills_before);
+        ending.forget_volatile();
         interrupted?;
         pipes.drain(output)?;
-        finish(spec, ended, &pipes.report, kills_before)
+        ending.exit(ended, &pipes.report)
     }
 
-    fn start(&self, spec: &ContainerSpec) -> Result<(Process, Pipes), Error> {
-        let (spec, images) = self.holding_images(spec);
-        let network = spec.network;
-        let order = order(spec)?;
-        let (stdin, _) = pipe()?;
-        let (stdout, stdout_end) = pipe()?;
-        let (stderr, stderr_end) = pipe()?;
-        let (report, report_end) = pipe()?;
+    /// Starts `spec` and returns once its program runs.
+    ///
+    /// # Errors
+    /// As [`Native::run`].
+    pub fn start(&self, spec: &ContainerSpec, stdio: Stdio, cancel: &Cancel) -> Result<Running, Error> {
+        cancel.check()?;
+        let kills_before = memory::kills();
+        let (ends, streams) = stdio.open()?;
+        let terminal = stdio.terminal();
+        let socket = terminal.map(|_| descriptor_channel().map_err(launch("make a socket"))).transpose()?;
+        let (ours, theirs) = socket.unzip();
+        let theirs = theirs.map(above_images).transpose()?;
+        let (process, report) = self.begin(spec, ends, terminal.zip(theirs))?;
+        Running::new(process, streams, report, ours, Ending::of(spec, kills_before), cancel)
+    }
+
+    /// Starts one more process in the container whose first process is `container`, and returns once its program runs.
+    /// Of `spec`, the root and all that is mounted in it do not matter.
+    ///
+    /// # Errors
+    /// As [`Native::run`].
+    pub fn join(
+        &self,
+        container: BorrowedFd<'_>,
+        spec: &ContainerSpec,
+        stdio: Stdio,
+        cancel: &Cancel,
+    ) -> Result<Running, Error> {
+        cancel.check()?;
+        let (ends, streams) = stdio.open()?;
+        let terminal = stdio.terminal();
+        let socket = terminal.map(|_| descriptor_channel().map_err(launch("make a socket"))).transpose()?;
+        let (ours, theirs) = socket.unzip();
+        let container = container.try_clone_to_owned().map_err(launch("find the container"))?;
+        let mut others = vec![above_images(container)?];
+        others.extend(theirs.map(above_images).transpose()?);
+        let terminal = terminal.map(|size| Terminal { socket: FIXED_FDS + 1, size });
+        let start = start(spec.clone(), terminal);
+        let (process, report) = self.spawn(&Order::Join { container: FIXED_FDS, start }, ends, &others, 0)?;
+        Running::new(process, streams, report, ours, Ending::of_guest(), cancel)
+    }
+
+    /// Returns a descriptor of a root, to work in as the container would; the mount is seen by nobody, and is gone with
+    /// the last descriptor in it.
+    ///
+    /// # Errors
+    /// [`Error::Setup`], [`Error::Launch`].
+    pub fn open_root(&self, root: &RootMount) -> Result<OwnedFd, Error> {
+        let mut spec = ContainerSpec::new(root.clone(), Vec::new());
+        let (with_images, mut others) = self.holding_images(&spec);
+        spec.rootfs = with_images.rootfs;
+        let (ours, theirs) = descriptor_channel().map_err(launch("make a socket"))?;
+        let socket = FIXED_FDS + others.len() as RawFd;
+        others.push(Arc::new(above_images(theirs)?));
+        let (ends, _streams) = Stdio::Pipes { input: false }.open()?;
+        let order = Order::Open { root: spec.rootfs.clone(), socket };
+        let (process, report) = self.spawn(&order, ends, &others, libc::CLONE_NEWNS)?;
+        drop(others);
+        let root = receive_descriptor(&ours).map_err(launch("receive the root"))?;
+        process.wait().map_err(launch("wait for the process"))?;
+        super::running::failure(report)?;
+        root.ok_or_else(|| launch("receive the root")(io::ErrorKind::UnexpectedEof.into()))
+    }
+
+    /// Starts the init of a container.
+    fn begin(
+        &self,
+        spec: &ContainerSpec,
+        stdio: [OwnedFd; 3],
+        terminal: Option<(super::TerminalSize, OwnedFd)>,
+    ) -> Result<(Process, OwnedFd), Error> {
+        let (spec, mut others) = self.holding_images(spec);
         let mut namespaces =
             libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
-        if network == Network::None {
+        if spec.network == Network::None {
             namespaces |= libc::CLONE_NEWNET;
         }
+        let terminal = terminal.map(|(size, socket)| {
+            let number = FIXED_FDS + others.len() as RawFd;
+            others.push(Arc::new(socket));
+            Terminal { socket: number, size }
+        });
+        self.spawn(&Order::Begin(start(spec, terminal)), stdio, &others, namespaces)
+    }
+
+    /// Starts an init, which has `others` from [`FIXED_FDS`] on; returns it with what it reports.
+    fn spawn<T: AsFd>(
+        &self,
+        order: &Order,
+        stdio: [OwnedFd; 3],
+        others: &[T],
+        namespaces: libc::c_int,
+    ) -> Result<(Process, OwnedFd), Error> {
+        let order = memory_file(order)?;
+        let (report, report_end) = pipe()?;
+        let fixed = stdio.iter().map(AsFd::as_fd).chain([order.as_fd(), report_end.as_fd()]);
         let process = clone::spawn(&clone::Program {
             executable: self.protected()?,
             name: INIT_NAME,
-            fds: &[stdin.as_fd(), stdout_end.as_fd(), stderr_end.as_fd(), order.as_fd(), report_end.as_fd()]
-                .into_iter()
-                .chain(images.iter().map(|image| image.as_fd()))
-                .collect::<Vec<_>>(),
+            fds: &fixed.chain(others.iter().map(AsFd::as_fd)).collect::<Vec<_>>(),
             namespaces,
         })
         .map_err(launch("start a process"))?;
-        let pipes = Pipes {
-            streams: [(Stream::Stdout, Some(stdout)), (Stream::Stderr, Some(stderr))],
-            status: Some(report),
-            report: Vec::new(),
-        };
-        Ok((process, pipes))
+        Ok((process, report))
     }
 }
 
@@ -114,8 +192,9 @@ impl Native {
 const FIXED_FDS: RawFd = 5;
 /// Further ones are mounted by init itself.
 const MOST_IMAGES: usize = 128;
-/// Above all numbers that descriptors get in init, so that none takes the place of another there.
-const LOWEST_IMAGE_FD: RawFd = FIXED_FDS + MOST_IMAGES as RawFd;
+/// Above all numbers that descriptors get in init, so that none takes the place of another there: besides the images,
+/// a socket.
+const LOWEST_IMAGE_FD: RawFd = FIXED_FDS + MOST_IMAGES as RawFd + 1;
 
 impl Native {
     /// Returns the container with a number for each image that this process keeps mounted, and the descriptors from
@@ -178,18 +257,18 @@ fn sealed_copy(executable: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-fn launch(action: &'static str) -> impl Fn(io::Error) -> Error {
-    move |source| Error::Launch { action, source }
-}
-
-/// Returns a file with the order to init.
-fn order(spec: ContainerSpec) -> Result<OwnedFd, Error> {
+/// Returns how `spec` starts.
+fn start(spec: ContainerSpec, terminal: Option<Terminal>) -> Start {
     let filter = match spec.security {
         Security::Sandbox => seccomp::filter().to_vec(),
         Security::Insecure => Vec::new(),
     };
-    let order = Order { spec, ids: super::ids(), filter };
-    let bytes = postcard::to_stdvec(&order).map_err(|error| launch("encode the order")(io::Error::other(error)))?;
+    Start { spec, ids: super::ids(), filter, terminal }
+}
+
+/// Returns a file with the order to init.
+fn memory_file(order: &Order) -> Result<OwnedFd, Error> {
+    let bytes = postcard::to_stdvec(order).map_err(|error| launch("encode the order")(io::Error::other(error)))?;
     let file = rustix::fs::memfd_create("kiln-order", MemfdFlags::CLOEXEC).and_then(above_the_standard_ones);
     let file = file.map_err(|error| launch("make a memory file")(error.into()))?;
     let mut file = std::fs::File::from(file);
@@ -197,7 +276,7 @@ fn order(spec: ContainerSpec) -> Result<OwnedFd, Error> {
     Ok(file.into())
 }
 
-fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
+pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
     pipe_with(PipeFlags::CLOEXEC)
         .and_then(|(read, write)| Ok((above_the_standard_ones(read)?, above_the_standard_ones(write)?)))
         .map_err(|error| launch("make a pipe")(error.into()))
@@ -207,6 +286,10 @@ fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
 fn above_the_standard_ones(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
     const LOWEST: i32 = 10;
     if fd.as_raw_fd() >= LOWEST { Ok(fd) } else { rustix::io::fcntl_dupfd_cloexec(fd, LOWEST) }
+}
+
+fn above_images(fd: OwnedFd) -> Result<OwnedFd, Error> {
+    rustix::io::fcntl_dupfd_cloexec(fd, LOWEST_IMAGE_FD).map_err(|error| launch("copy a descriptor")(error.into()))
 }
 
 /// What comes out of a container.
@@ -299,42 +382,6 @@ impl Pipes {
         }
         Ok(())
     }
-}
-
-/// Removes the mark by which overlayfs refuses a directory that was mounted `volatile`: it warns of a machine that went
-/// down meanwhile, and this one has not. The container's mount may outlive its processes by a moment, which is harmless.
-fn forget_volatile(root: &RootMount) {
-    if let RootMount::Overlay { work, .. } = root {
-        // Without the mark there is nothing to do; with one that stays, the next mount says so.
-        let mark = work.join("work/incompat/volatile");
-        let _ = std::fs::remove_file(mark.join("dirty"));
-        let _ = std::fs::remove_dir(&mark);
-        let _ = std::fs::remove_dir(work.join("work/incompat"));
-    }
-}
-
-fn finish(spec: &ContainerSpec, ended: Ended, report: &[u8], kills_before: Option<u64>) -> Result<Exit, Error> {
-    let out_of_memory = matches!(ended.how, How::Signal(9) | How::Code(137))
-        && kills_before.zip(memory::kills()).is_some_and(|(before, after)| after > before);
-    let status = match ended.how {
-        _ if out_of_memory => ExitStatus::OutOfMemory,
-        How::Code(code) => ExitStatus::Code(code),
-        How::Signal(signal) => ExitStatus::Signal(signal),
-    };
-    let mut ready = false;
-    for report in wire::reports(report) {
-        match report {
-            Report::Stubs(list) => {
-                stubs::remove(spec.rootfs.changes(), &list)?;
-                ready = true;
-            }
-            Report::Failed(failure) => return Err(failure.into()),
-        }
-    }
-    if !ready {
-        return Err(Error::Silent(status));
-    }
-    Ok(Exit { status, cpu: ended.cpu, max_rss_bytes: ended.max_rss_bytes })
 }
 
 #[cfg(test)]

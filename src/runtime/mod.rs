@@ -17,9 +17,11 @@ mod init;
 mod launch;
 mod limits;
 mod memory;
+mod running;
 mod seccomp;
 mod spec;
 mod stubs;
+mod terminal;
 mod user_namespace;
 mod wire;
 
@@ -28,8 +30,13 @@ pub use exit::{Exit, ExitStatus};
 pub use ids::{Ids, ids};
 pub use launch::{Native, Stream};
 pub use limits::is_limit;
-pub use spec::{Access, ContainerSpec, DEFAULT_HOSTNAME, Limit, Mount, MountKind, Network, RootMount, Security};
-pub use user_namespace::{Error as UserNamespaceError, enter_user_namespace};
+pub use running::{Running, Stdio, Streams, remove_stubs};
+pub use spec::{
+    Access, ContainerSpec, DEFAULT_HOSTNAME, Durability, Limit, Mount, MountKind, Network, RootMount, Security,
+    SystemDirectories,
+};
+pub use terminal::TerminalSize;
+pub use user_namespace::{Error as UserNamespaceError, enter_user_namespace, enter_user_namespace_of};
 
 /// Becomes the init of a container if that is what this process was started as, and does not return then. The first
 /// statement of `main`.

@@ -33,6 +33,19 @@ pub struct ContainerSpec {
     pub resolv_conf: Option<Vec<u8>>,
     /// Content of `/etc/hosts`; none leaves what the root has.
     pub hosts: Option<Vec<u8>>,
+    /// Whether the root can be changed; what is mounted in it can be, as it says itself.
+    pub root_access: Access,
+    /// What becomes of `/proc`, `/sys` and `/dev` where the root does not have them.
+    pub system_directories: SystemDirectories,
+}
+
+/// What becomes of the directories that the kernel's file systems are mounted over, where they had to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SystemDirectories {
+    /// They stay in the root, as BuildKit leaves them in a layer.
+    Kept,
+    /// They are removed again, as docker has them nowhere in a container's changes.
+    Removed,
 }
 
 /// Host name of a container when nobody says otherwise. BuildKit's, because build results can contain it.
@@ -58,6 +71,8 @@ impl ContainerSpec {
             mounts: Vec::new(),
             resolv_conf: None,
             hosts: None,
+            root_access: Access::ReadWrite,
+            system_directories: SystemDirectories::Kept,
         }
     }
 }
@@ -71,10 +86,12 @@ pub enum RootMount {
         lower: Vec<PathBuf>,
         /// Those of them that are images, to be mounted in their places first.
         images: Vec<mount::Image>,
-        /// Receives the changes. Fresh: an overlay's upper directory is used once.
+        /// Receives the changes. Used by one overlay at a time, and always over the same trees.
         upper: PathBuf,
         /// An empty directory on the file system of `upper`.
         work: PathBuf,
+        /// Whether what programs ask to be on disk is on disk.
+        durability: Durability,
         /// Keep overlayfs' marks in `user.overlay.*`, as a user namespace needs it.
         userxattr: bool,
     },
@@ -83,6 +100,15 @@ pub enum RootMount {
         /// The directory.
         path: PathBuf,
     },
+}
+
+/// What fsync(2) means to the programs of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Durability {
+    /// Nothing: the changes are read as soon as the last process has ended.
+    Volatile,
+    /// What it says: the changes outlive the process, perhaps the machine's next crash.
+    Durable,
 }
 
 impl RootMount {

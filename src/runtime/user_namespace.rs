@@ -74,6 +74,23 @@ pub fn enter_user_namespace() -> Result<Ids, Error> {
     Ok(super::ids())
 }
 
+/// Makes this process what [`enter_user_namespace`] would, but in the user namespace that another process of this user
+/// has made, whose containers can only be entered from there. Must be called before there are threads.
+///
+/// # Errors
+/// See [`Error`].
+pub fn enter_user_namespace_of(process: impl AsFd) -> Result<Ids, Error> {
+    if may_mount() {
+        return Ok(super::ids());
+    }
+    let uid = rustix::process::geteuid().as_raw();
+    let refused = |source: io::Error| Error::Refused { uid, source };
+    ns::join_user_and_unshare_mount(process).map_err(refused)?;
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+        .map_err(|error| refused(error.into()))?;
+    Ok(super::ids())
+}
+
 fn may_mount() -> bool {
     let is_root = rustix::process::geteuid().is_root();
     is_root && capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))

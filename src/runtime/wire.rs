@@ -1,13 +1,15 @@
 //! What kiln and a container's init tell each other.
 
 use std::io;
+use std::os::fd::RawFd;
 
 use serde::{Deserialize, Serialize};
 
 use super::error::{Error, ProgramError, UserError};
 use super::ids::Ids;
-use super::spec::ContainerSpec;
+use super::spec::{ContainerSpec, RootMount};
 use super::stubs::Stub;
+use super::terminal::TerminalSize;
 use crate::sys::seccomp::Instruction;
 
 /// `argv[0]` of a kiln that is the init of a container.
@@ -21,16 +23,39 @@ pub(super) const REPORT_FD: i32 = 4;
 
 /// What init is to do.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Order {
+pub(super) enum Order {
+    /// Become a container.
+    Begin(Start),
+    /// Become one more process of a container, whose first one this descriptor stands for. The root and the mounts of
+    /// the specification do not matter.
+    Join { container: RawFd, start: Start },
+    /// Mount a root and send a descriptor of it through this socket.
+    Open { root: RootMount, socket: RawFd },
+}
+
+/// How a program starts.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Start {
     pub(super) spec: ContainerSpec,
     pub(super) ids: Ids,
     pub(super) filter: Vec<Instruction>,
+    pub(super) terminal: Option<Terminal>,
 }
 
-/// What init says: stubs when all is mounted, and a failure if there was one.
+/// A terminal that the program is to have.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Terminal {
+    /// Takes a descriptor of its other end.
+    pub(super) socket: RawFd,
+    pub(super) size: TerminalSize,
+}
+
+/// What init says: stubs when all is mounted, who took its place, and a failure if there was one.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Report {
     Stubs(Vec<Stub>),
+    /// The process in the container, as kiln sees it.
+    Joined(i32),
     Failed(Failure),
 }
 

@@ -34,6 +34,15 @@ pub enum Error {
     /// The store refused.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// A directory of the tree could not be cleared.
+    #[error(transparent)]
+    Files(crate::fs::Error),
+    /// The tree holds changes alone, and nothing here can lay them over the rest.
+    #[error("{} was made with overlayfs, which does not work here", path.display())]
+    NoOverlay {
+        /// The tree.
+        path: PathBuf,
+    },
     /// A directory of the tree could not be made.
     #[error("cannot {action} {}", path.display())]
     Io {
@@ -110,6 +119,7 @@ pub struct Active {
     store: Store,
     tree: store::Tree,
     bound: AtomicBool,
+    kept: AtomicBool,
     view: View,
 }
 
@@ -179,7 +189,8 @@ impl Snapshotter {
         let tree = self.store.new_tree()?;
         let path = tree.path().join(FILES);
         let view = View::Whole { path: path.clone() };
-        let active = Active { store: self.store.clone(), tree, bound: AtomicBool::new(false), view };
+        let (bound, kept) = (AtomicBool::new(false), AtomicBool::new(false));
+        let active = Active { store: self.store.clone(), tree, bound, kept, view };
         make_directory(&path)?;
         Ok(active)
     }
@@ -195,16 +206,27 @@ impl Snapshotter {
             // The upper directory's own mode and owner are those of `/` in the view.
             copy_root(top.path(), &upper)?;
         }
-        let work = upper.with_file_name(WORK);
-        make_directory(&work)?;
-        // The kernel refuses the same directory twice (ELOOP), and stacks do have equal layers, empty ones above all. What
-        // the lower one says, the upper one says again, whatever lies between.
-        let mut seen = HashSet::new();
-        let top_first: Vec<&Tree> = lower.iter().rev().filter(|tree| seen.insert(tree.path.clone())).collect();
-        let images = top_first.iter().filter_map(|tree| tree.image.clone()).collect();
-        let lower = top_first.iter().map(|tree| tree.path.clone()).collect();
-        active.view = View::Overlay { lower, images, upper, work, xattrs };
+        make_directory(&upper.with_file_name(WORK))?;
+        active.view = overlay(upper, lower, xattrs);
         Ok(active)
+    }
+
+    /// Returns the writable view over `lower`, base first, whose changes `tree` has kept: see [`Active::keep`]. Nobody
+    /// else may be using it.
+    ///
+    /// # Errors
+    /// [`Error::NoOverlay`], those of the store and of making directories.
+    pub fn reopen(&self, tree: &store::Tree, lower: &[Tree]) -> Result<View, Error> {
+        let files = tree.path().join(FILES);
+        let work = tree.path().join(WORK);
+        if !work.exists() {
+            return Ok(View::Whole { path: files });
+        }
+        let Kind::Overlay(xattrs) = self.kind()? else { return Err(Error::NoOverlay { path: files }) };
+        // What a mount has left there is of no use to the next one, and may forbid it.
+        crate::fs::remove_tree(&work).map_err(Error::Files)?;
+        make_directory(&work)?;
+        Ok(overlay(files, lower, xattrs))
     }
 
     /// Tells whether the tree of a layer may be an image here.
@@ -243,6 +265,18 @@ impl Snapshotter {
         }
         Ok(Kind::FullCopy)
     }
+}
+
+/// Returns a view by overlayfs over trees, base first.
+fn overlay(upper: PathBuf, lower: &[Tree], xattrs: OverlayXattrs) -> View {
+    // The kernel refuses the same directory twice (ELOOP), and stacks do have equal layers, empty ones above all. What
+    // the lower one says, the upper one says again, whatever lies between.
+    let mut seen = HashSet::new();
+    let top_first: Vec<&Tree> = lower.iter().rev().filter(|tree| seen.insert(tree.path.clone())).collect();
+    let images = top_first.iter().filter_map(|tree| tree.image.clone()).collect();
+    let lower = top_first.iter().map(|tree| tree.path.clone()).collect();
+    let work = upper.with_file_name(WORK);
+    View::Overlay { lower, images, upper, work, xattrs }
 }
 
 fn try_overlay(lower: &Path, view: &View, xattrs: OverlayXattrs) -> io::Result<()> {
@@ -323,6 +357,16 @@ impl Active {
         dressed.map_err(failed("set mode and owner of", place))
     }
 
+    /// Returns the directory as the store has it.
+    pub fn kept_by(&self) -> &store::Tree {
+        &self.tree
+    }
+
+    /// Leaves the directory to whom the store has given it; [`Snapshotter::reopen`] returns to it.
+    pub fn keep(&self) {
+        self.kept.store(true, Ordering::Relaxed);
+    }
+
     /// Makes the directory the tree of a layer, for every process and build from now on. Where the layer has one
     /// already, that stays, and this goes with its last user.
     ///
@@ -337,6 +381,9 @@ impl Active {
 
 impl Drop for Active {
     fn drop(&mut self) {
+        if self.kept.load(Ordering::Relaxed) {
+            return;
+        }
         if self.bound.load(Ordering::Relaxed) {
             if let View::Overlay { work, .. } = &self.view {
                 // Overlayfs leaves an empty directory in it. If that stays, it goes with the tree.

@@ -10,7 +10,7 @@ use super::Error;
 pub(super) const VERSION: u32 = STEPS.len() as u32;
 
 /// What made each version out of the one before. Stores exist of every version, so steps are only ever added.
-const STEPS: [&str; 4] = [SCHEMA, INDEXES, ENCODINGS, RECORDS];
+const STEPS: [&str; 5] = [SCHEMA, INDEXES, ENCODINGS, RECORDS, CONTAINERS];
 
 /// Longer than 64 builds together need for their short transactions, even on a slow disk.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -93,6 +93,18 @@ CREATE INDEX steps_key ON steps(key);
 CREATE INDEX steps_result ON steps(result);
 ALTER TABLE cache ADD COLUMN inputs BLOB;
 ALTER TABLE cache ADD COLUMN removed INTEGER;
+";
+
+const CONTAINERS: &str = "
+CREATE TABLE containers(
+    id BLOB PRIMARY KEY, name TEXT NOT NULL UNIQUE, image TEXT NOT NULL, manifest BLOB NOT NULL, config BLOB NOT NULL,
+    created INTEGER NOT NULL, started INTEGER, finished INTEGER, exit_code INTEGER, keeper TEXT, process TEXT,
+    is_temporary INTEGER NOT NULL, stubs TEXT NOT NULL DEFAULT '', facts TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX containers_manifest ON containers(manifest);
+CREATE TABLE container_layers(
+    container BLOB NOT NULL, position INTEGER NOT NULL, diff_id BLOB NOT NULL,
+    PRIMARY KEY(container, position)) WITHOUT ROWID;
+CREATE INDEX container_layers_diff_id ON container_layers(diff_id);
 ";
 
 /// The SQLite file and connections to it: one for each call that is under way.

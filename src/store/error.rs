@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use rusqlite::ErrorCode;
 
+use super::ContainerId;
 use crate::oci::{Digest, EncodedError, Reference};
 use crate::sys::Cancelled;
 
@@ -135,6 +136,44 @@ pub enum Error {
         image: Digest,
         /// The index's digest.
         index: Digest,
+    },
+    /// A container stands on the image.
+    #[error("image {} is being used by {} container {}", image.short(), if *is_running { "running" } else { "stopped" }, container.short())]
+    ImageOfContainer {
+        /// The config's digest.
+        image: Digest,
+        /// The container.
+        container: ContainerId,
+        /// Whether it runs.
+        is_running: bool,
+    },
+    /// There is no container by that name or id.
+    #[error("no such container: {name}")]
+    NoSuchContainer {
+        /// What was asked for.
+        name: String,
+    },
+    /// The beginning of an id fits several containers.
+    #[error("{name} is the beginning of {count} container ids")]
+    AmbiguousContainer {
+        /// What was asked for.
+        name: String,
+        /// How many fit.
+        count: usize,
+    },
+    /// The name of a new container is taken.
+    #[error("the name {name} is already in use by container {}", id.short())]
+    ContainerNameInUse {
+        /// The name.
+        name: String,
+        /// Who has it.
+        id: ContainerId,
+    },
+    /// A kiln is at work on the container.
+    #[error("container {name} is running")]
+    ContainerRunning {
+        /// Its name.
+        name: String,
     },
     /// No build is recorded under this id.
     #[error("no such build: {id}")]

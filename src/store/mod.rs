@@ -4,8 +4,8 @@
 //! <root>/
 //!   oci-layout, index.json   the directory is an OCI image layout; tags are in both the index and the database
 //!   blobs/sha256/<hex>       manifests, configs and layers, by the digest of their bytes; never changed
-//!   kiln.db                  SQLite (WAL): tags, images, layers and their indexes, cache, build records
-//!   trees/<n>/               a layer's files in overlayfs lower form, or a tree being written
+//!   kiln.db                  SQLite (WAL): tags, images, layers and their indexes, cache, build records, containers
+//!   trees/<n>/               a layer's files in overlayfs lower form, a container's changes, or a tree being written
 //!   remotes/<hex>/           what was downloaded or checked out, by what it was made from
 //!   ingest/                  blobs on their way in: `*.tmp` die with their process, `<hex>.partial` can be resumed
 //!   caches/<hex>/            directories of cache mounts, each with a lock beside it; nothing in an image depends on them
@@ -21,6 +21,7 @@
 mod blob;
 mod cached;
 mod caches;
+mod containers;
 mod database;
 mod error;
 mod images;
@@ -46,6 +47,7 @@ use jiff::Timestamp;
 pub use blob::{Hashing, Ingest, Sealed};
 pub(crate) use cached::CacheRow;
 pub use caches::{CacheDirectory, CacheUse};
+pub use containers::{ContainerId, ContainerRecord, ContainerState, NewContainer};
 pub use error::Error;
 pub use images::ImageRecord;
 pub use indexes::{Entry, IndexRecord};
@@ -137,6 +139,7 @@ impl Store {
     fn clear_up(&self) -> Result<(), Error> {
         let cleared = [
             self.clear_ingest(),
+            self.clear_containers(),
             self.clear_trees(),
             self.clear_remotes(),
             self.end_abandoned_builds(),

@@ -2,10 +2,11 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, Transaction, params};
 
+use super::containers::containers_of;
 use super::database::Failure;
 use super::images::{Found, find, select_images};
 use super::indexes::index_of;
-use super::{Entry, Error, ImageRecord, Store, TreeKey, now, remove_file};
+use super::{ContainerState, Entry, Error, ImageRecord, Store, TreeKey, now, remove_file};
 use crate::oci::{ChainId, DiffId, Digest, Reference};
 
 /// What [`Store::remove_image`] did.
@@ -17,26 +18,32 @@ pub struct Removed {
     pub deleted: Vec<Digest>,
 }
 
-const LAYER: &str = "layer";
-const BLOB: &str = "blob";
+pub(super) const LAYER: &str = "layer";
+pub(super) const BLOB: &str = "blob";
 
-/// Of a row of `doomed`: a layer, and no image that is left has it.
-const LAYER_IS_UNUSED: &str = "kind = 'layer' AND id NOT IN (SELECT diff_id FROM image_layers)";
+/// Of a row of `doomed`: a layer, and no image that is left has it, nor any container.
+const LAYER_IS_UNUSED: &str = "kind = 'layer' AND id NOT IN (SELECT diff_id FROM image_layers)
+    AND id NOT IN (SELECT diff_id FROM container_layers)";
 
 impl Store {
     /// Removes a name, and the image or index with its last name; asked by id, all its names and itself. Then its
     /// layers, blobs, trees and cached results go that no other image has. An image stays while an index has it.
     ///
     /// While another process has the store open, the image disappears from every list at once and its bytes stay until
-    /// nobody has: a build may be reading them. One handle must not build and remove at the same time.
+    /// nobody has: a build may be reading them. One handle must not build and remove at the same time. What a container
+    /// stands on stays as long as the container.
     ///
     /// # Errors
     /// [`Error::NoSuchImage`], [`Error::AmbiguousImage`], [`Error::ImageInUse`] (not with `force`),
-    /// [`Error::ImageInIndex`], [`Error::Io`], those of the database.
+    /// [`Error::ImageInIndex`], [`Error::ImageOfContainer`] (with `force` only of one that runs), [`Error::Io`], those of
+    /// the database.
     pub fn remove_image(&self, name: &str, force: bool) -> Result<Removed, Error> {
         let mut removed = self.database().write(|transaction| {
             let removed = match find(transaction, name)? {
                 Found::Name(reference, entry) => {
+                    if entry.references().len() <= 1 {
+                        refuse_images_of_containers(transaction, std::slice::from_ref(&entry), force)?;
+                    }
                     let mut removed = untag(transaction, vec![reference])?;
                     if entry.references().len() <= 1 {
                         removed.deleted = doom_entry(transaction, &entry)?;
@@ -54,12 +61,17 @@ impl Store {
             self.write_layout_index(transaction)?;
             Ok(removed)
         })?;
-        if self.inner.lock.try_exclusive()? {
-            let collected = self.collect();
-            self.inner.lock.shared()?;
-            removed.deleted.extend(collected?);
-        }
+        removed.deleted.extend(self.collect_if_alone()?);
         Ok(removed)
+    }
+
+    pub(super) fn collect_if_alone(&self) -> Result<Vec<Digest>, Error> {
+        if !self.inner.lock.try_exclusive()? {
+            return Ok(Vec::new());
+        }
+        let collected = self.collect();
+        self.inner.lock.shared()?;
+        collected
     }
 
     /// Deletes what is doomed and not needed after all; returns the layers that are gone. The caller is alone.
@@ -112,11 +124,30 @@ fn remove_by_id(
     if repositories.len() > 1 && !force {
         return Err(Error::ImageInUse { image: id, references }.into());
     }
+    refuse_images_of_containers(transaction, &entries, force)?;
     let mut removed = untag(transaction, references)?;
     for entry in &entries {
         removed.deleted.extend(doom_entry(transaction, entry)?);
     }
     Ok(removed)
+}
+
+/// Returns an error if a container stands on one of these; with `force`, only for one that runs.
+fn refuse_images_of_containers(transaction: &Transaction<'_>, entries: &[Entry], force: bool) -> Result<(), Failure> {
+    let images = entries.iter().flat_map(|entry| match entry {
+        Entry::Image(image) => std::slice::from_ref(image),
+        Entry::Index(index) => index.images.as_slice(),
+    });
+    for image in images {
+        for container in containers_of(transaction, image.manifest)? {
+            let is_running = container.state() == ContainerState::Running;
+            if is_running || !force {
+                let (container, image) = (container.id, image.image_id);
+                return Err(Error::ImageOfContainer { image, container, is_running }.into());
+            }
+        }
+    }
+    Ok(())
 }
 
 fn index_of_any(transaction: &Transaction<'_>, images: &[ImageRecord]) -> Result<Option<Digest>, Failure> {
@@ -177,7 +208,7 @@ fn doom_image(transaction: &Transaction<'_>, manifest: Digest, id: Digest) -> Re
     Ok(select_images(transaction, "config = ?1", id.as_bytes())?.is_empty().then_some(id))
 }
 
-fn doom(transaction: &Transaction<'_>, kind: &str, digest: Digest) -> rusqlite::Result<()> {
+pub(super) fn doom(transaction: &Transaction<'_>, kind: &str, digest: Digest) -> rusqlite::Result<()> {
     transaction.execute("INSERT OR IGNORE INTO doomed VALUES(?, ?)", params![kind, digest.as_bytes()])?;
     Ok(())
 }
@@ -211,7 +242,8 @@ fn unused_blobs(transaction: &Transaction<'_>) -> Result<Vec<Digest>, Failure> {
         "SELECT id FROM doomed WHERE kind = 'blob'
          AND id NOT IN (SELECT manifest FROM images) AND id NOT IN (SELECT config FROM images)
          AND id NOT IN (SELECT digest FROM indexes) AND id NOT IN (SELECT digest FROM image_layers) AND id NOT IN (SELECT diff_id FROM layers)
-         AND id NOT IN (SELECT digest FROM layer_blobs) AND id NOT IN (SELECT manifest FROM resolutions)",
+         AND id NOT IN (SELECT digest FROM layer_blobs) AND id NOT IN (SELECT manifest FROM resolutions)
+         AND id NOT IN (SELECT manifest FROM containers) AND id NOT IN (SELECT config FROM containers)",
     )?;
     for blob in &blobs {
         transaction.execute("DELETE FROM blob_sources WHERE digest = ?", [blob.as_bytes()])?;

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{Error, Store};
-use crate::oci::{ChainId, DiffId, Digest};
+use super::{ContainerId, Error, Store};
+use crate::oci::{ChainId, DiffId};
 
 /// A directory under `trees/`: the files of a layer, or something being made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum TreeKey {
     Layer(DiffId),
     /// All files of a stack of layers, merged.
     Stack(ChainId),
+    /// What a container has changed.
+    Container(ContainerId),
 }
 
 impl From<DiffId> for TreeKey {
@@ -35,19 +37,30 @@ impl From<ChainId> for TreeKey {
     }
 }
 
+impl From<ContainerId> for TreeKey {
+    fn from(id: ContainerId) -> TreeKey {
+        TreeKey::Container(id)
+    }
+}
+
 impl TreeKey {
     pub(super) const LAYER: &str = "layer";
     pub(super) const STACK: &str = "stack";
 
-    fn columns(self) -> (&'static str, Digest) {
+    pub(super) fn columns(self) -> (&'static str, [u8; 32]) {
         match self {
-            TreeKey::Layer(diff_id) => (TreeKey::LAYER, diff_id.digest()),
-            TreeKey::Stack(chain_id) => (TreeKey::STACK, chain_id.digest()),
+            TreeKey::Layer(diff_id) => (TreeKey::LAYER, *diff_id.digest().as_bytes()),
+            TreeKey::Stack(chain_id) => (TreeKey::STACK, *chain_id.digest().as_bytes()),
+            TreeKey::Container(id) => ("container", *id.as_bytes()),
         }
     }
 }
 
 impl Tree {
+    pub(super) fn id(&self) -> i64 {
+        self.id
+    }
+
     /// Returns the directory. Its name is short, as overlayfs takes all lower directories in one page of options.
     pub fn path(&self) -> &Path {
         &self.path
@@ -86,7 +99,7 @@ impl Store {
         let (kind, of) = key.into().columns();
         self.database().write(|transaction| {
             let mut bind = transaction.prepare_cached("UPDATE OR IGNORE trees SET kind = ?1, of = ?2 WHERE id = ?3")?;
-            Ok(bind.execute(params![kind, of.as_bytes(), tree.id])? == 1)
+            Ok(bind.execute(params![kind, of, tree.id])? == 1)
         })
     }
 
@@ -98,7 +111,7 @@ impl Store {
         let (kind, of) = key.into().columns();
         let id = self.database().read(|connection| {
             let mut query = connection.prepare_cached("SELECT id FROM trees WHERE kind = ?1 AND of = ?2")?;
-            Ok(query.query_row(params![kind, of.as_bytes()], |row| row.get(0)).optional()?)
+            Ok(query.query_row(params![kind, of], |row| row.get(0)).optional()?)
         })?;
         // A directory that was lost, or removed by hand, is made again.
         Ok(id.map(|id| self.tree(id)).filter(|tree| tree.path.is_dir()))

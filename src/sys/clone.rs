@@ -102,7 +102,55 @@ extern "C" fn child(plan: *mut c_void) -> c_int {
     }
 }
 
+/// Forks a process of the same parent as this one, which has one thread; returns its number, or nothing in the new
+/// process.
+///
+/// # Errors
+/// What clone(2) said, or `EDEADLK` when this process has other threads.
+pub fn sibling() -> io::Result<Option<libc::pid_t>> {
+    one_thread()?;
+    // The flags come first, but on s390 the stack does (clone(2), "C library/kernel differences").
+    let flags = (libc::CLONE_PARENT | libc::SIGCHLD) as libc::c_ulong;
+    let (none, nothing) = (0 as libc::c_ulong, std::ptr::null_mut::<c_void>());
+    // SAFETY: without CLONE_VM the child gets a copy of this process's memory, stack included, as fork(2) gives it; there
+    // is one thread, so that copy is consistent.
+    let pid = unsafe {
+        if cfg!(target_arch = "s390x") {
+            libc::syscall(libc::SYS_clone, none, flags, nothing, nothing, none)
+        } else {
+            libc::syscall(libc::SYS_clone, flags, none, nothing, nothing, none)
+        }
+    };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        pid => Ok(Some(pid as libc::pid_t)),
+    }
+}
+
+fn one_thread() -> io::Result<()> {
+    if std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1) {
+        return Err(io::Error::from_raw_os_error(libc::EDEADLK));
+    }
+    Ok(())
+}
+
 impl Process {
+    /// Returns a child of this process that it has not started itself: [`sibling`] of one that it has.
+    ///
+    /// # Errors
+    /// What pidfd_open(2) said.
+    pub fn adopt(pid: libc::pid_t) -> io::Result<Process> {
+        let number = rustix::process::Pid::from_raw(pid).ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+        let pidfd = rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty())?;
+        Ok(Process { pid, pidfd })
+    }
+
+    /// Returns its number.
+    pub fn pid(&self) -> libc::pid_t {
+        self.pid
+    }
+
     /// Returns a descriptor that polls readable when the process has ended.
     pub fn pidfd(&self) -> &OwnedFd {
         &self.pidfd
@@ -209,9 +257,7 @@ pub fn reset_signals() {
 /// # Errors
 /// What fork(2) said, or `EDEADLK` when this process has other threads.
 pub fn fork_later(start: BorrowedFd<'_>, unused: BorrowedFd<'_>, argv: &[&CStr]) -> io::Result<libc::pid_t> {
-    if std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1) {
-        return Err(io::Error::from_raw_os_error(libc::EDEADLK));
-    }
+    one_thread()?;
     let mut arguments: Vec<*const c_char> = argv.iter().map(|argument| argument.as_ptr()).collect();
     arguments.push(std::ptr::null());
     // SAFETY: there is one thread, so the child's memory is consistent; the child only reads, execs and exits.
@@ -231,4 +277,14 @@ pub fn fork_later(start: BorrowedFd<'_>, unused: BorrowedFd<'_>, argv: &[&CStr])
             pid => Ok(pid),
         }
     }
+}
+
+/// Sends a signal to the process of a descriptor.
+///
+/// # Errors
+/// What pidfd_send_signal(2) said, `EINVAL` for a number that is no signal.
+pub fn send_signal(pidfd: impl std::os::fd::AsFd, signal: c_int) -> io::Result<()> {
+    let signal =
+        rustix::process::Signal::from_named_raw(signal).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+    Ok(rustix::process::pidfd_send_signal(pidfd, signal)?)
 }

@@ -4,8 +4,13 @@
 
 mod cancel;
 pub mod clone;
+mod identity;
 pub mod mount;
 pub mod ns;
 pub mod seccomp;
+mod socket;
 
 pub use cancel::{Cancel, Cancelled, Guarded};
+pub use clone::send_signal;
+pub use identity::ProcessIdentity;
+pub use socket::{descriptor_channel, receive_descriptor, send_descriptor};

@@ -1,7 +1,7 @@
 //! Namespaces of the running process.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::thread::UnshareFlags;
@@ -14,6 +14,34 @@ pub fn unshare_user_and_mount() -> io::Result<()> {
     // SAFETY: neither flag changes what the descriptors of this process mean; CLONE_FS, which CLONE_NEWNS implies, is
     // not shared with anyone because the kernel refuses CLONE_NEWUSER to a process with threads.
     Ok(unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNS) }?)
+}
+
+/// Moves this process, which has one thread, into the namespaces of another one but its user and pid namespace, and into
+/// its network if it is `own_network`, not that of who made it; its children begin in that pid namespace.
+///
+/// # Errors
+/// What setns(2) said.
+pub fn join(pidfd: impl AsFd, own_network: bool) -> io::Result<()> {
+    use nix::sched::CloneFlags;
+    let mut all = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWCGROUP;
+    // The machine's own takes its root to enter, even for who is in it.
+    all.set(CloneFlags::CLONE_NEWNET, own_network);
+    Ok(nix::sched::setns(pidfd, all)?)
+}
+
+/// Moves this process, which has one thread, into the user namespace of another one, and from there into a mount
+/// namespace of its own.
+///
+/// # Errors
+/// What setns(2) or unshare(2) said.
+pub fn join_user_and_unshare_mount(pidfd: impl AsFd) -> io::Result<()> {
+    use nix::sched::CloneFlags;
+    nix::sched::setns(pidfd, CloneFlags::CLONE_NEWUSER)?;
+    Ok(nix::sched::unshare(CloneFlags::CLONE_NEWNS)?)
 }
 
 /// Switches the loopback interface on.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kiln::runtime::{
-    Access, ContainerSpec, Error, Exit, ExitStatus, Mount, MountKind, Native, Network, RootMount, Stream,
+    Access, ContainerSpec, Durability, Error, Exit, ExitStatus, Mount, MountKind, Native, Network, RootMount, Stream,
 };
 use kiln::sys::Cancel;
 use tempfile::TempDir;
@@ -56,6 +56,7 @@ impl Sandbox {
             images: Vec::new(),
             upper: self.path("upper"),
             work: self.path("work"),
+            durability: Durability::Volatile,
             userxattr: false,
         };
         let mut spec = ContainerSpec::new(root, argv.iter().map(|word| (*word).to_owned()).collect());
@@ -320,10 +321,11 @@ fn a_failed_set_up_names_its_step() {
         images: Vec::new(),
         upper: sandbox.path("upper"),
         work: sandbox.path("work"),
+        durability: Durability::Volatile,
         userxattr: false,
     };
     let error = run(&spec).err().unwrap();
-    assert_eq!(error.to_string(), "cannot set up the build container: mount / (overlay)");
+    assert_eq!(error.to_string(), "cannot set up the container: mount / (overlay)");
 }
 
 #[test]

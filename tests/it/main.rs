@@ -9,6 +9,7 @@ mod builds;
 mod cache;
 mod check;
 mod compression;
+mod containers;
 mod context;
 mod contexts;
 mod copy;

@@ -59,7 +59,7 @@ fn allow(texts: &[String]) -> Result<Allow, Error> {
     Ok(allow)
 }
 
-fn host(text: &str) -> Result<Host, Error> {
+pub(in crate::cli) fn host(text: &str) -> Result<Host, Error> {
     let split = text.split_once('=').or_else(|| text.split_once(':'));
     let bad = || usage(format!("`--add-host {text}` is not NAME:ADDRESS"));
     let (name, address) = split.filter(|(name, _)| !name.is_empty()).ok_or_else(bad)?;
@@ -71,7 +71,7 @@ fn host(text: &str) -> Result<Host, Error> {
     Ok(Host { name: name.to_owned(), address: address.to_owned() })
 }
 
-fn ulimit(text: &str) -> Result<Ulimit, Error> {
+pub(in crate::cli) fn ulimit(text: &str) -> Result<Ulimit, Error> {
     let bad = |why: &str| usage(format!("`--ulimit {text}`: {why}"));
     let (name, values) = text.split_once('=').ok_or_else(|| bad("is not NAME=SOFT[:HARD]"))?;
     if !runtime::is_limit(name) {
@@ -89,7 +89,7 @@ fn ulimit(text: &str) -> Result<Ulimit, Error> {
     Ok(Ulimit { name: name.to_owned(), soft, hard })
 }
 
-fn shm_size(text: &str) -> Result<u64, Error> {
+pub(in crate::cli) fn shm_size(text: &str) -> Result<u64, Error> {
     let size = size_bytes(text).filter(|size| *size > 0);
     size.ok_or_else(|| usage(format!("`--shm-size {text}` is not a size, such as 256m")))
 }

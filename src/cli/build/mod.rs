@@ -2,7 +2,7 @@
 
 mod call;
 pub(super) mod context;
-mod grants;
+pub(super) mod grants;
 pub(super) mod keys;
 mod metadata;
 mod output;
@@ -251,7 +251,7 @@ pub(super) fn build_args(
     Ok(args)
 }
 
-fn labels(texts: &[String]) -> Result<BTreeMap<String, String>, Error> {
+pub(super) fn labels(texts: &[String]) -> Result<BTreeMap<String, String>, Error> {
     let pair = |text: &String| {
         let (name, value) = text.split_once('=').unwrap_or((text, ""));
         if name.is_empty() {

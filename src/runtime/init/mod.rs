@@ -7,16 +7,18 @@ mod privileges;
 mod program;
 mod root;
 mod target;
+mod terminal;
 mod user;
 
 use std::convert::Infallible;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 
 use rustix::mount::{MountPropagationFlags, mount_change};
 
-use super::spec::{Network, Security};
-use super::wire::{Failure, ORDER_FD, Order, REPORT_FD, Report, Step};
-use crate::sys::{clone, ns};
+use super::spec::{Access, Network, RootMount, Security, SystemDirectories};
+use super::wire::{Failure, ORDER_FD, Order, REPORT_FD, Report, Start, Step};
+use crate::sys::{clone, mount, ns, send_descriptor};
+use mount::{Attributes, Depth};
 use target::Targets;
 use user::User;
 
@@ -31,17 +33,24 @@ pub(super) fn main() -> ! {
 }
 
 fn run(report: &OwnedFd) -> Result<Infallible, Failure> {
-    let order = read_order().step("read the order")?;
-    let spec = &order.spec;
-    rustix::process::umask(rustix::fs::Mode::empty());
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).step("make mounts private")?;
+    match read_order().step("read the order")? {
+        Order::Begin(start) => begin(&start, report),
+        Order::Join { container, start } => join(container, &start, report),
+        Order::Open { root, socket } => open(&root, socket),
+    }
+}
+
+/// Becomes the first process of a container.
+fn begin(start: &Start, report: &OwnedFd) -> Result<Infallible, Failure> {
+    let spec = &start.spec;
+    make_mounts_private()?;
     let root = root::mount(&spec.rootfs)?;
     // What comes from the host, and what the kernel only allows while the host's own /proc is in view, is made before
     // the root is entered, and attached after.
-    let detached = mounts::prepare(spec, order.ids)?;
+    let detached = mounts::prepare(spec, start.ids)?;
     root::enter(&root)?;
-    let mut targets = Targets::new().step("look at the root")?;
-    mounts::attach(detached, spec, order.ids, &mut targets)?;
+    let mut targets = Targets::new(spec.system_directories == SystemDirectories::Kept).step("look at the root")?;
+    mounts::attach(detached, spec, start.ids, &mut targets)?;
     nix::unistd::sethostname(&spec.hostname).step("set the host name")?;
     if spec.network == Network::None {
         ns::loopback_up().step("switch the loopback interface on")?;
@@ -50,16 +59,65 @@ fn run(report: &OwnedFd) -> Result<Infallible, Failure> {
     let directory = targets.working_directory(spec.cwd.as_ref(), &user).step(format!("make {}", spec.cwd))?;
     rustix::process::fchdir(directory).step(format!("enter {}", spec.cwd))?;
     send(report, &Report::Stubs(targets.into_stubs())).step("report")?;
-    rustix::process::setsid().step("begin a session")?;
+    if let Some(terminal) = start.terminal {
+        terminal::open(terminal, &user, terminal::Console::Yes)?;
+    } else {
+        rustix::process::setsid().step("begin a session")?;
+    }
+    if spec.root_access == Access::ReadOnly {
+        mount::restrict(root, Attributes::MOUNT_ATTR_RDONLY, Depth::One).step("make / read-only")?;
+    }
+    become_program(start, &user, report)
+}
+
+/// Becomes one more process of a container. What it can be seen as from in there, before it is a program of the
+/// container, nobody may look into (CVE-2016-9962).
+fn join(container: RawFd, start: &Start, report: &OwnedFd) -> Result<Infallible, Failure> {
+    let spec = &start.spec;
+    let nobody = rustix::process::DumpableBehavior::NotDumpable;
+    rustix::process::set_dumpable_behavior(nobody).step("hide from the container")?;
+    let container = clone::inherited(container).step("find the container")?;
+    ns::join(container, spec.network == Network::None).step("enter the container")?;
+    // A pid namespace is that of children alone.
+    if let Some(pid) = clone::sibling().step("start a process in the container")? {
+        send(report, &Report::Joined(pid)).step("report")?;
+        std::process::exit(0);
+    }
+    let user = User::resolve(&spec.user)?;
+    rustix::process::chdir(spec.cwd.as_str()).step(format!("enter {}", spec.cwd))?;
+    if let Some(terminal) = start.terminal {
+        terminal::open(terminal, &user, terminal::Console::No)?;
+    } else {
+        rustix::process::setsid().step("begin a session")?;
+    }
+    become_program(start, &user, report)
+}
+
+fn become_program(start: &Start, user: &User, report: &OwnedFd) -> Result<Infallible, Failure> {
+    let spec = &start.spec;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     clone::reset_signals();
     super::limits::set(&spec.limits)?;
     match spec.security {
-        Security::Sandbox => privileges::drop_to(&user, order.ids, &order.filter)?,
-        Security::Insecure => privileges::keep_as(&user, order.ids)?,
+        Security::Sandbox => privileges::drop_to(user, start.ids, &start.filter)?,
+        Security::Insecure => privileges::keep_as(user, start.ids)?,
     }
     die_with_kiln(report)?;
     program::execute(&spec.argv, &spec.env, &user.home)
+}
+
+/// Mounts a root for kiln to work in. It has a place in this mount namespace alone, and lives on with the descriptor.
+fn open(root: &RootMount, socket: RawFd) -> Result<Infallible, Failure> {
+    make_mounts_private()?;
+    let mounted = root::mount(root)?;
+    let socket = clone::inherited(socket).step("answer")?;
+    send_descriptor(socket.as_fd(), mounted.as_fd()).step("answer")?;
+    std::process::exit(0)
+}
+
+fn make_mounts_private() -> Result<(), Failure> {
+    rustix::process::umask(rustix::fs::Mode::empty());
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).step("make mounts private")
 }
 
 fn read_order() -> std::io::Result<Order> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MountFlags, UnmountFlags, unmount};
 
-use crate::runtime::spec::RootMount;
+use crate::runtime::spec::{Durability, RootMount};
 use crate::runtime::wire::{Failure, Step};
 use crate::sys::clone;
 use crate::sys::mount::{self, Attributes, Depth, Setting};
@@ -15,12 +15,12 @@ use crate::sys::mount::{self, Attributes, Depth, Setting};
 pub(super) fn mount(root: &RootMount) -> Result<OwnedFd, Failure> {
     let place = root.changes();
     match root {
-        RootMount::Overlay { lower, images, upper, work, userxattr } if !lower.is_empty() => {
+        RootMount::Overlay { lower, images, upper, work, durability, userxattr } if !lower.is_empty() => {
             for image in images {
                 let mounted = mounted(image).and_then(|mounted| mount::attach(mounted, open(&image.place)?));
                 mounted.step(format!("mount {}", image.image.display()))?;
             }
-            let overlay = Overlay { lower, upper, work, userxattr: *userxattr };
+            let overlay = Overlay { lower, upper, work, durability: *durability, userxattr: *userxattr };
             overlay.mount().step("mount / (overlay)")?;
         }
         _ => {
@@ -65,6 +65,7 @@ struct Overlay<'a> {
     lower: &'a [PathBuf],
     upper: &'a Path,
     work: &'a Path,
+    durability: Durability,
     userxattr: bool,
 }
 
@@ -83,8 +84,9 @@ impl Overlay<'_> {
             |overlay| overlay.mount_in_one_line(true),
             |overlay| overlay.mount_in_one_line(false),
         ];
+        let is_wanted = |number: &usize| self.durability == Durability::Volatile || number % 2 == 1;
         let mut result = Ok(());
-        for attempt in attempts {
+        for attempt in (0..attempts.len()).filter(is_wanted).map(|number| attempts[number]) {
             result = attempt(self);
             if !result.as_ref().is_err_and(invalid) {
                 break;

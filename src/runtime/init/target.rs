@@ -17,6 +17,8 @@ use crate::runtime::stubs::{Stub, restore_times};
 /// Links of /proc are never followed: they would lead out.
 pub(super) struct Targets {
     device: u64,
+    /// Whether directories of the system stay that had to be made.
+    keeps: bool,
     stubs: Vec<Stub>,
 }
 
@@ -38,8 +40,8 @@ enum Made<'a> {
 }
 
 impl Targets {
-    pub(super) fn new() -> io::Result<Targets> {
-        Ok(Targets { device: rustix::fs::stat("/")?.st_dev as u64, stubs: Vec::new() })
+    pub(super) fn new(keeps: bool) -> io::Result<Targets> {
+        Ok(Targets { device: rustix::fs::stat("/")?.st_dev as u64, keeps, stubs: Vec::new() })
     }
 
     /// Opens a mount point that leaves no trace.
@@ -47,9 +49,10 @@ impl Targets {
         self.open_or_make(path, want, &Made::Stub)
     }
 
-    /// Opens a directory that stays in the layer when it has to be made.
+    /// Opens a directory that, if these are kept at all, stays in the layer when it has to be made.
     pub(super) fn open_kept(&mut self, path: &Path) -> io::Result<OwnedFd> {
-        self.open_or_make(path, Want::Directory, &Made::Kept)
+        let made = if self.keeps { Made::Kept } else { Made::Stub };
+        self.open_or_make(path, Want::Directory, &made)
     }
 
     /// Opens the working directory of the program.
