@@ -78,3 +78,49 @@ fn a_c_program_goes_from_source_to_a_running_container() {
     assert!(runs.len() == 1 && runs[0].contains("gcc -O2"), "{runs:?}");
     assert_ne!(changed.id(), image.id());
 }
+
+#[test]
+fn packages_are_those_that_dpkg_lists() {
+    if ![Need::Root, Need::Debian].into_iter().all(require) {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let mut mmdebstrap = Command::new("mmdebstrap");
+    mmdebstrap.args(["--variant=essential", "--quiet", "bookworm"]).arg(sandbox.path("context/base.tar"));
+    mmdebstrap.args(std::env::var_os("KILN_TEST_MIRROR"));
+    ran(&mut mmdebstrap).ok();
+    sandbox.write(
+        "Dockerfile",
+        "FROM scratch\nADD base.tar /\n\
+         RUN dpkg-query -W -f '${db:Status-Status} ${binary:Package} ${Version}\\n' > /before\n\
+         RUN dpkg --purge --force-all ncurses-base gzip && echo 'hello hold' | dpkg --set-selections; \\\n    \
+             dpkg-query -W -f '${db:Status-Status} ${binary:Package} ${Version}\\n' > /after\n",
+    );
+    sandbox.build_with(&["-o", "tree"]).unwrap();
+    sandbox.build().unwrap();
+    let listed = |name: &str| -> Vec<String> {
+        let text = fs::read_to_string(sandbox.path("tree").join(name)).unwrap();
+        text.lines().filter_map(|line| line.strip_prefix("installed ").map(str::to_owned)).collect()
+    };
+    let packages = |steps: [&str; 2], side: &str| -> Vec<String> {
+        let printed = sandbox.kiln(&["diff", "--json", "--only=packages", steps[0], steps[1]]).ok();
+        let document: Value = serde_json::from_str(&printed).unwrap();
+        let changes = document["packages"]["changes"].as_array().unwrap().clone();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let dpkg = changes.iter().filter(|change| change["manager"] == "dpkg");
+        let mut found: Vec<String> =
+            dpkg.map(|change| format!("{} {}", text(&change["name"]), text(&change[side][0]))).collect();
+        found.sort();
+        found
+    };
+    let sorted = |mut lines: Vec<String>| {
+        lines.sort();
+        lines
+    };
+    let (before, after) = (sorted(listed("before")), sorted(listed("after")));
+    assert!(before.len() > 50 && after.len() == before.len() - 2, "{} {}", before.len(), after.len());
+    assert_eq!(packages(["test@0", "test@2"], "after"), before);
+    assert_eq!(packages(["test@0", "test"], "after"), after);
+    let gone: Vec<String> = before.into_iter().filter(|line| !after.contains(line)).collect();
+    assert_eq!(packages(["test@1", "test"], "before"), gone);
+}

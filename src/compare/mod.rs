@@ -22,17 +22,21 @@ mod error;
 mod history;
 mod links;
 mod merge;
+mod packages;
 mod side;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod text;
 mod whole;
 
 pub use change::{Change, ChangeKind, Class, Classes, File};
 pub use config::{ConfigChange, configs};
 pub use error::Error;
 pub use history::{HistoryLine, histories};
+pub use packages::{Manager, Package, PackageChange, PackageFile, Unreadable, packages};
 pub use side::Layer;
+pub use text::{hunks, is_text};
 
 use merge::Halt;
 use side::Sides;

@@ -180,9 +180,9 @@ pub enum Error {
     /// What cannot be a side of a comparison.
     #[error("kiln cannot compare `{0}`: only images, archives, OCI layouts and directories, so far")]
     CannotCompare(String),
-    /// A build whose result is not recorded.
-    #[error("it is not recorded what image the build {build} made")]
-    BuildResult {
+    /// A build that made no image.
+    #[error("the build {build} made no image")]
+    NoBuildResult {
         /// Its id.
         build: String,
     },

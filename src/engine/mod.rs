@@ -54,7 +54,7 @@ pub use builds::{Build, BuildStep, Explanation};
 pub use check::{Ask, Finding, Fixed, Report, check, fix};
 pub use containers::{Container, ContainerSummary, ExecOptions, Pull, RunOptions};
 pub use context::{ContextListing, context};
-pub use diff::{Cause, Diff, DiffOptions, DiffSide, LayerDiff, SideLayer};
+pub use diff::{Cause, Diff, DiffOptions, DiffSide, LayerDiff, Packages, Patch, PatchText, SideLayer, UnreadPackages};
 pub use error::Error;
 pub use foresee::{Expected, Foreseen, ForeseenStep};
 pub use options::{

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::support::fault_server::{Asked, FaultServer, Reply};
 use crate::support::registry::Registry;
 use crate::support::{Need, Sandbox, ran, require};
 
@@ -142,6 +143,142 @@ fn one_image_shows_what_each_layer_did() {
     assert!(shown.contains("\n… 5 more (--limit 0)\n"), "{shown}");
 }
 
+/// Returns `dpkg libc6 1 → 2`, one for each package that differs.
+fn packages(document: &Value) -> Vec<String> {
+    let versions = |value: &Value| {
+        value.as_array().unwrap().iter().map(|version| version.as_str().unwrap()).collect::<Vec<_>>().join("+")
+    };
+    let text = |change: &Value| {
+        let words = [&change["manager"], &change["name"]].map(|word| word.as_str().unwrap());
+        format!("{} {} → {}", words.join(" "), versions(&change["before"]), versions(&change["after"]))
+    };
+    document["packages"]["changes"].as_array().unwrap().iter().map(text).collect()
+}
+
+/// Files of several package managers, each with packages of this version.
+fn write_packages(sandbox: &Sandbox, context: &str, version: &str) {
+    let write = |path: &str, text: &str| sandbox.write(&format!("{context}/{path}"), text);
+    let status =
+        format!("Package: libc6\nStatus: install ok installed\nVersion: {version}\n\nPackage: x\nVersion: 1\n");
+    write("var/lib/dpkg/status", &status);
+    write("lib/apk/db/installed", &format!("P:musl\nV:{version}-r0\n\n"));
+    write(&format!("usr/lib/python3/six-{version}.dist-info/METADATA"), "Name: six\n");
+    write("app/node_modules/@a/b/package.json", &format!("{{\"version\":\"{version}\"}}"));
+    write("root/.cargo/.crates2.json", &format!("{{\"installs\":{{\"rg {version} (x)\":{{}}}}}}"));
+    write("var/lib/rpm/Packages", version);
+}
+
+/// A store with `old` and `new`, whose packages differ.
+fn packaged() -> Sandbox {
+    let sandbox = Sandbox::new();
+    for (name, version) in [("old", "1.2"), ("new", "1.10\u{1b}[2J")] {
+        write_packages(&sandbox, name, version.trim_end_matches("\u{1b}[2J"));
+        if name == "new" {
+            sandbox.write("new/lib/apk/db/installed", format!("P:musl\nV:{version}\n\nP:curl\nV:8\n"));
+        }
+        sandbox.write("Dockerfile", format!("FROM scratch\nCOPY {name} /\n"));
+        sandbox.kiln(&["build", "-t", name, "context"]).ok();
+    }
+    sandbox
+}
+
+#[test]
+fn packages_are_told_by_name_and_version() {
+    let sandbox = packaged();
+    let expected = [
+        "dpkg libc6 1.2 → 1.10",
+        "apk curl  → 8",
+        "apk musl 1.2-r0 → 1.10\u{1b}[2J",
+        "pip six 1.2 → 1.10",
+        "npm @a/b 1.2 → 1.10",
+        "cargo rg 1.2 → 1.10",
+    ];
+    sandbox.kiln(&["build", "-q", "-o", "tree", "context"]).ok();
+    sandbox.kiln(&["save", "-o", "new.tar", "new"]).ok();
+    // The second time, from what is remembered.
+    for side in ["new", "new", "new.tar", "dir:tree"] {
+        let document = json(&sandbox, &["old", side]);
+        assert_eq!(packages(&document), expected, "{side}");
+        let unread = &document["packages"]["unread"];
+        assert_eq!((unread[0]["path"].as_str(), unread[1].is_null()), (Some("/var/lib/rpm/Packages"), true), "{side}");
+    }
+    let shown = sandbox.kiln(&["diff", "--only=packages", "old", "new"]).ok();
+    for line in [
+        "\npackages\nC dpkg  libc6  1.2 → 1.10\nA apk   curl  8\nC apk   musl  1.2-r0 → 1.10\\u{1b}[2J\n",
+        "\n? /var/lib/rpm/Packages: it is a package database in Berkeley DB's format, which kiln cannot read\n",
+    ] {
+        assert!(shown.contains(line), "{line}\n{shown}");
+    }
+    assert!(!shown.contains("files") && !shown.contains("history"), "{shown}");
+    assert_eq!(sandbox.kiln(&["diff", "--exit-code", "--only=packages", "old", "new"]).code, Some(1));
+    assert_eq!(sandbox.kiln(&["diff", "--exit-code", "--only=packages", "new", "new.tar"]).code, Some(0));
+    assert_eq!(packages(&json(&sandbox, &["old", "new", "--", "lib/apk"])), expected[1..3]);
+}
+
+#[test]
+fn a_damaged_list_of_packages_is_told() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a/root/.cargo/.crates2.json", "{");
+    sandbox.write("a/var/lib/rpm/rpmdb.sqlite", "no database");
+    sandbox.write("a/var/lib/dpkg/status", b"\xff\0\n\nPackage: \xff\nVersion: 1\n");
+    sandbox.write("Dockerfile", "FROM scratch\nCOPY a /\n");
+    let document = sandbox.build().map(|_| json(&sandbox, &["test@0", "test"])).unwrap();
+    assert_eq!(packages(&document), ["dpkg \u{fffd}  → 1"]);
+    assert_eq!(document["packages"]["unread"].as_array().unwrap().len(), 2, "{document}");
+}
+
+#[test]
+fn texts_are_compared_line_by_line() {
+    let sandbox = Sandbox::new()
+        .file("one/text", "same\nold\n\tend\n")
+        .file("one/gone", "bye")
+        .file("one/binary", "a\0b")
+        .file("one/large", "x".repeat((1 << 20) + 1))
+        .file("two/text", "same\nnew \u{1b}[31m\n\tend\n")
+        .file("two/came", "hi\r\n")
+        .file("two/binary", "a\0c")
+        .file("two/large", "y".repeat((1 << 20) + 1));
+    for name in ["one", "two"] {
+        sandbox.write("Dockerfile", format!("FROM scratch\nCOPY {name} /\n"));
+        sandbox.kiln(&["build", "-t", name, "context"]).ok();
+    }
+    sandbox.kiln(&["build", "-q", "-o", "tree", "context"]).ok();
+    for side in ["two", "./tree"] {
+        let shown = sandbox.kiln(&["diff", "--patch", "one", side]).ok();
+        for expected in [
+            "\n--- a/text\n+++ b/text\n@@ -1,3 +1,3 @@\n same\n-old\n+new \\u{1b}[31m\n \tend\n",
+            "\n--- a/gone\n+++ /dev/null\n@@ -1 +0,0 @@\n-bye\n\\ No newline at end of file\n",
+            "\n--- /dev/null\n+++ b/came\n@@ -0,0 +1 @@\n+hi\\r\n",
+            "\nBinary files a/binary and b/binary differ\n",
+            "\nFiles a/large and b/large differ, and are large\n",
+        ] {
+            assert!(shown.contains(expected), "{expected}\n{shown}");
+        }
+    }
+    let document = json(&sandbox, &["--patch", "one", "two", "--", "text", "binary"]);
+    assert_eq!(document["patches"][0]["why"], "binary");
+    assert_eq!(document["patches"][1]["hunks"], "@@ -1,3 +1,3 @@\n same\n-old\n+new \u{1b}[31m\n \tend\n");
+    assert_eq!(json(&sandbox, &["one", "two"])["patches"], Value::Null);
+}
+
+#[test]
+fn a_build_stands_for_the_image_it_made() {
+    let sandbox = sandbox();
+    let ids = sandbox.kiln(&["builds", "-q"]).ok();
+    let (new, old) = ids.trim().split_once('\n').unwrap();
+    let document = json(&sandbox, &[&format!("build:{old}"), &format!("build:{new}")]);
+    assert_eq!(changes(&document), ["added /usr/new", "added /usr/new/file", "changed /usr/tool"]);
+    let last = json(&sandbox, &["app:2", &format!("build:{new}@1")]);
+    assert_eq!(changes(&last), ["deleted /usr", "deleted /usr/new", "deleted /usr/new/file", "deleted /usr/tool"]);
+    let stderr = sandbox.kiln(&["diff", "build:nonesuch", "app:2"]).fails(1);
+    assert!(stderr.contains("nonesuch"), "{stderr}");
+    sandbox.write("Dockerfile", "FROM scratch\nCOPY none /\n");
+    sandbox.kiln(&["build", "context"]).fails(1);
+    let failed = sandbox.kiln(&["builds", "-q"]).ok().lines().next().unwrap().to_owned();
+    let stderr = sandbox.kiln(&["diff", &format!("build:{failed}"), "app:2"]).fails(1);
+    assert!(stderr.contains("made no image"), "{stderr}");
+}
+
 #[test]
 fn growth_is_held_against_a_budget() {
     let sandbox = sandbox();
@@ -200,6 +337,142 @@ fn only_layers_that_differ_are_fetched() {
     assert_eq!(changes(&document), ["added /usr/new", "added /usr/new/file", "changed /usr/tool"]);
     assert!(has(compressed(1, 0)));
     assert_eq!(to.kiln(&["images", "-q"]).ok(), "");
+}
+
+/// Returns a server that has `app:1` and `app:2` of a sandbox.
+fn serve(from: &Sandbox) -> FaultServer {
+    for tag in ["1", "2"] {
+        from.kiln(&["save", "--format=oci", "-o", &format!("{tag}.tar"), &format!("app:{tag}")]).ok();
+        fs::create_dir(from.path(tag)).unwrap();
+        tar::Archive::new(fs::File::open(from.path(&format!("{tag}.tar"))).unwrap()).unpack(from.path(tag)).unwrap();
+    }
+    let root = from.path("");
+    FaultServer::start(move |asked: &Asked| {
+        let name = asked.path.rsplit('/').next().unwrap();
+        let blob =
+            |name: &str| ["1", "2"].iter().find_map(|tag| fs::read(root.join(tag).join("blobs").join(name)).ok());
+        if asked.is("", "/blobs/") {
+            return blob(&name.replace(':', "/")).map_or(Reply::status(404), Reply::ok);
+        }
+        if !asked.is("", "/manifests/") {
+            return Reply::status(200);
+        }
+        let digest = fs::read(root.join(name).join("index.json")).map_or(name.to_owned(), |index| {
+            let index: Value = serde_json::from_slice(&index).unwrap();
+            index["manifests"][0]["digest"].as_str().unwrap().to_owned()
+        });
+        let manifest = blob(&digest.replace(':', "/")).unwrap();
+        Reply::ok(manifest).header("content-type", "application/vnd.oci.image.manifest.v1+json")
+    })
+}
+
+#[test]
+fn every_blob_that_differs_is_asked_for_once() {
+    let (from, to) = (sandbox(), Sandbox::new());
+    let server = serve(&from);
+    let name = |tag: u8| format!("docker://{}/app:{tag}", server.host());
+    let (one, two) = (from.image("app:1"), from.image("app:2"));
+    let own = |image: &crate::support::Image| [image.id().to_string(), image.manifest().layers[1].digest.to_string()];
+    let gets = || {
+        let asked = server.asked("GET", "/blobs/").into_iter();
+        asked.map(|asked| asked.path.rsplit('/').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    json(&to, &["--only=config", &name(1), &name(2)]);
+    let configs = BTreeSet::from([own(&one)[0].clone(), own(&two)[0].clone()]);
+    assert_eq!((gets().len(), gets().into_iter().collect()), (2, configs));
+    assert_eq!(changes(&json(&to, &[&name(1), &name(2)])), ["changed /usr/new/file", "changed /usr/tool"]);
+    let all: BTreeSet<String> = own(&one).into_iter().chain(own(&two)).collect();
+    assert_eq!((gets().len(), gets().into_iter().collect()), (4, all.clone()));
+    // Texts and packages come out of what is here by now.
+    json(&to, &["--patch", &name(1), &name(2)]);
+    assert_eq!(gets().len(), 4);
+    let stderr = to.kiln(&["diff", &name(1), &format!("docker://{}/app:none", server.host())]);
+    assert_eq!(stderr.code, Some(1));
+}
+
+#[test]
+fn types_change_and_directories_are_replaced() {
+    let sandbox = Sandbox::new().dockerfile("FROM scratch\n");
+    let (base, top) = (sandbox.path("base.tar"), sandbox.path("top.tar"));
+    let mut files = tar::Builder::new(fs::File::create(&base).unwrap());
+    let put = |files: &mut tar::Builder<fs::File>, path: &str, kind: tar::EntryType, target: &str| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(0o755);
+        header.set_size(0);
+        match target {
+            "" => files.append_data(&mut header, path, std::io::empty()).unwrap(),
+            target => files.append_link(&mut header, path, target).unwrap(),
+        }
+    };
+    use tar::EntryType::{Directory, Regular, Symlink};
+    for (path, kind) in [("d", Directory), ("d/old", Regular), ("f", Regular), ("l", Directory), ("l/x", Regular)] {
+        put(&mut files, path, kind, "");
+    }
+    files.finish().unwrap();
+    let mut files = tar::Builder::new(fs::File::create(&top).unwrap());
+    for (path, kind, target) in [
+        ("d", Directory, ""),
+        ("d/.wh..wh..opq", Regular, ""),
+        ("d/new", Regular, ""),
+        (".wh.f", Regular, ""),
+        ("f", Directory, ""),
+        ("f/in", Regular, ""),
+        (".wh.l", Regular, ""),
+        ("l", Symlink, "d"),
+    ] {
+        put(&mut files, path, kind, target);
+    }
+    files.finish().unwrap();
+    let archive = docker_archive(&sandbox, &[&base, &top]);
+    let document = json(&sandbox, &[&format!("{archive}@1"), &archive]);
+    let expected = ["deleted /d/old", "added /d/new", "changed /f", "added /f/in", "changed /l", "deleted /l/x"];
+    let sorted = |lines: Vec<String>| lines.into_iter().collect::<BTreeSet<_>>();
+    assert_eq!(sorted(changes(&document)), sorted(expected.map(str::to_owned).to_vec()));
+    let one = json(&sandbox, &[&archive]);
+    assert_eq!((&one[0]["files"]["added"], &one[1]["files"]["deleted"]), (&5.into(), &2.into()));
+}
+
+/// Writes an archive as `docker save` does, of layers that no builder would make, and returns its path.
+fn docker_archive(sandbox: &Sandbox, layers: &[&Path]) -> String {
+    let read = |path: &Path| fs::read(path).unwrap();
+    let diff_ids: Vec<String> = layers.iter().map(|layer| kiln::oci::Digest::of(&read(layer)).to_string()).collect();
+    let config = serde_json::json!({
+        "os": "linux", "architecture": "amd64", "config": {}, "rootfs": { "type": "layers", "diff_ids": diff_ids },
+    });
+    let names: Vec<String> = (0..layers.len()).map(|place| format!("{place}.tar")).collect();
+    let manifest = serde_json::json!([{ "Config": "config.json", "RepoTags": ["odd:1"], "Layers": names }]);
+    let path = sandbox.path("odd.tar");
+    let mut archive = tar::Builder::new(fs::File::create(&path).unwrap());
+    let mut put = |name: &str, bytes: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, bytes).unwrap();
+    };
+    put("config.json", config.to_string().as_bytes());
+    names.iter().zip(layers).for_each(|(name, layer)| put(name, &read(layer)));
+    put("manifest.json", manifest.to_string().as_bytes());
+    archive.finish().unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn five_hundred_layers_are_no_trouble() {
+    let sandbox = Sandbox::new();
+    let paths: Vec<_> = (0..500).map(|place| sandbox.path(&format!("layer{place}"))).collect();
+    for (place, path) in paths.iter().enumerate() {
+        let mut files = tar::Builder::new(fs::File::create(path).unwrap());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(3);
+        header.set_mode(0o644);
+        files.append_data(&mut header, format!("d{}/f{place}", place % 9), &b"abc"[..]).unwrap();
+        files.finish().unwrap();
+    }
+    let archive = docker_archive(&sandbox, &paths.iter().map(std::path::PathBuf::as_path).collect::<Vec<_>>());
+    let document = json(&sandbox, &[&format!("{archive}@499"), &archive]);
+    assert_eq!(changes(&document), ["added /d4/f499"]);
+    assert_eq!(json(&sandbox, &[&archive]).as_array().unwrap().len(), 500);
 }
 
 #[test]

@@ -9,6 +9,9 @@
 //!              "shared_layers_known": false where the shared layers are not here,
 //!              "changes": [CHANGE] },
 //!   "causes": [{ "side", "layer", "diff_id", "created_by", "files", "bytes" }],
+//!   "packages": { "changes": [{ "manager", "name", "before": [VERSION], "after": [VERSION] }],
+//!                 "unread": [{ "path", "path_hex"?, "why" }] },
+//!   "patches": [{ "path", "path_hex"?, "change", "hunks": text of `diff -u` or null, "why": "binary" | "too-large" | null }],
 //!   "config": [{ "member", "key", "before", "after" }],
 //!   "history": [{ "change", "created_by", "layer_before", "layer_after" }] }
 //!
@@ -27,12 +30,12 @@ use serde_json::{Map, Value, json};
 use super::Part;
 use super::text::kind;
 use crate::cli::name::exact;
-use crate::compare::{Change, ChangeKind, Class, Comparison, File, HistoryLine};
-use crate::engine::{Cause, Diff, DiffSide, LayerDiff, SideLayer};
+use crate::compare::{Change, ChangeKind, Class, Comparison, File, HistoryLine, PackageChange};
+use crate::engine::{Cause, Diff, DiffSide, LayerDiff, Packages, Patch, PatchText, SideLayer, UnreadPackages};
 use crate::layer::Kind;
 
 /// Returns the document of two sides.
-pub(super) fn diff(diff: &Diff, wants: &dyn Fn(Part) -> bool) -> Value {
+pub(super) fn diff(diff: &Diff, wants: &dyn Fn(Part) -> bool, wants_patches: bool) -> Value {
     let files_wanted = wants(Part::Files);
     json!({
         "before": side(&diff.before),
@@ -41,6 +44,8 @@ pub(super) fn diff(diff: &Diff, wants: &dyn Fn(Part) -> bool) -> Value {
         "growth_bytes": diff.files.as_ref().map(|_| diff.growth_bytes()),
         "files": diff.files.as_ref().filter(|_| files_wanted).map(files),
         "causes": diff.files.as_ref().filter(|_| files_wanted).map(|_| diff.causes.iter().map(cause).collect::<Vec<_>>()),
+        "packages": diff.packages.as_ref().map(packages),
+        "patches": wants_patches.then(|| diff.patches.iter().map(patch).collect::<Vec<_>>()),
         "config": diff.config.as_ref().filter(|_| wants(Part::Config)),
         "history": diff.history.as_ref().filter(|_| wants(Part::History)).map(|lines| lines.iter().map(line).collect::<Vec<_>>()),
     })
@@ -146,6 +151,41 @@ fn cause(cause: &Cause) -> Value {
         "files": cause.files,
         "bytes": cause.bytes,
     })
+}
+
+fn packages(packages: &Packages) -> Value {
+    let change = |change: &PackageChange| {
+        json!({
+            "manager": change.manager.as_str(),
+            "name": change.name,
+            "before": change.before,
+            "after": change.after,
+        })
+    };
+    let unread = |unread: &UnreadPackages| {
+        let mut object = Map::new();
+        put_path(&mut object, "path", &[b"/", &unread.path[..]].concat());
+        object.insert("why".to_owned(), unread.why.as_str().into());
+        Value::from(object)
+    };
+    json!({
+        "changes": packages.changes.iter().map(change).collect::<Vec<_>>(),
+        "unread": packages.unread.iter().map(unread).collect::<Vec<_>>(),
+    })
+}
+
+fn patch(patch: &Patch) -> Value {
+    let mut object = Map::new();
+    put_path(&mut object, "path", &[b"/", &patch.path[..]].concat());
+    object.insert("change".to_owned(), word(patch.kind).into());
+    let (hunks, why) = match &patch.text {
+        PatchText::Hunks(hunks) => (Some(hunks.as_str()), None),
+        PatchText::Binary => (None, Some("binary")),
+        PatchText::TooLarge => (None, Some("too-large")),
+    };
+    object.insert("hunks".to_owned(), hunks.into());
+    object.insert("why".to_owned(), why.into());
+    object.into()
 }
 
 fn line(line: &HistoryLine) -> Value {

@@ -18,7 +18,8 @@ use budget::Budget;
 ///
 /// Files are compared by type, content, link target, mode, owner, extended attributes and time; `A` is added, `C`
 /// changed, `D` deleted. Files that differ in nothing but their time are counted and not listed, unless --mtime is
-/// given. Then follow the config, the history, and which layers the bytes came with.
+/// given. Then follow which layers the bytes came with, the packages (dpkg, apk, rpm, pip, npm, `cargo install`, and the
+/// modules of Go programs), the config and the history, and with --patch the texts.
 ///
 /// Either side is one of:
 ///   NAME, ID               an image here, or else in its registry
@@ -27,6 +28,7 @@ use budget::Budget;
 ///   FILE, docker-archive:FILE[:NAME], oci-archive:FILE[:TAG]    an archive, compressed or not
 ///   DIR, oci:DIR[:TAG]     an OCI layout
 ///   DIR, dir:DIR           a directory of files
+///   build:ID               the image that a build made (`kiln builds`)
 /// A bare word is an image before it is a file of that name; `./word` is always a file.
 ///
 /// Of images elsewhere, only the layers that differ are fetched. Where the layers that both share are not here, a file
@@ -40,6 +42,9 @@ pub(super) struct Args {
     /// List files that differ in their time alone, too
     #[arg(long)]
     mtime: bool,
+    /// Show how texts differ, of files up to 1 MiB
+    #[arg(long, short)]
+    patch: bool,
     /// Print sums instead of every file
     #[arg(long)]
     stat: bool,
@@ -84,6 +89,8 @@ pub(super) struct Args {
 enum Part {
     /// Files and directories
     Files,
+    /// What package managers know
+    Packages,
     /// How containers run
     Config,
     /// The instructions
@@ -129,7 +136,9 @@ impl Args {
             insecure_registries: self.insecure_registry.clone(),
             paths: self.paths.iter().map(glob).collect::<Result<_, _>>()?,
             times: self.mtime,
-            skip_files: !self.wants(Part::Files) && self.budget.is_none(),
+            skip_files: !self.wants(Part::Files) && !self.wants(Part::Packages) && self.budget.is_none() && !self.patch,
+            skip_packages: !self.wants(Part::Packages),
+            patch: self.patch,
             fetch_shared: self.fetch_shared,
         })
     }
@@ -141,8 +150,10 @@ impl Args {
     fn is_different(&self, diff: &Diff) -> bool {
         let files = diff.files.as_ref().is_some_and(|files| !files.changes.is_empty());
         let config = diff.config.as_ref().is_some_and(|config| !config.is_empty());
+        let packages = diff.packages.as_ref().is_some_and(|packages| !packages.changes.is_empty());
         let history = diff.history.as_ref().is_some_and(|lines| lines.iter().any(|line| line.kind.is_some()));
         (files && self.wants(Part::Files))
+            || (packages && self.wants(Part::Packages))
             || (config && self.wants(Part::Config))
             || (history && self.wants(Part::History))
     }
@@ -159,7 +170,7 @@ impl Args {
 
     fn diff(&self, diff: &Diff, out: &mut dyn Write) -> io::Result<()> {
         if self.is_json() {
-            return writeln!(out, "{:#}", json::diff(diff, &|part| self.wants(part)));
+            return writeln!(out, "{:#}", json::diff(diff, &|part| self.wants(part), self.patch));
         }
         let limit = self.limit.filter(|&limit| limit > 0).unwrap_or(usize::MAX);
         let mut page = text::Page { out, limit: if self.stat { 0 } else { limit }, coloured: coloured() };

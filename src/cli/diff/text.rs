@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::Part;
 use crate::cli::human;
 use crate::cli::name::{shown, visible};
-use crate::compare::{Change, ChangeKind, Class, Comparison, ConfigChange, File, HistoryLine};
-use crate::engine::{Cause, Diff, DiffSide, LayerDiff};
+use crate::compare::{Change, ChangeKind, Class, Comparison, ConfigChange, File, HistoryLine, PackageChange};
+use crate::engine::{Cause, Diff, DiffSide, LayerDiff, Packages, Patch, PatchText};
 use crate::layer::{Kind, Mtime};
 
 /// What people read.
@@ -43,6 +43,11 @@ impl Page<'_> {
             self.files(files)?;
             self.causes(&diff.causes)?;
         }
+        if let Some(packages) = diff.packages.as_ref().filter(|packages| **packages != Packages::default()) {
+            is_equal = false;
+            self.heading("packages")?;
+            self.packages(packages)?;
+        }
         if let Some(config) = diff.config.as_ref().filter(|config| wants(Part::Config) && !config.is_empty()) {
             is_equal = false;
             self.heading("config")?;
@@ -55,6 +60,8 @@ impl Page<'_> {
             self.heading("history")?;
             self.history(history)?;
         }
+        is_equal &= diff.patches.is_empty();
+        diff.patches.iter().try_for_each(|patch| self.patch(patch))?;
         if is_equal { writeln!(self.out, "no differences") } else { Ok(()) }
     }
 
@@ -132,6 +139,50 @@ impl Page<'_> {
         writeln!(self.out, "{}", line.trim_end())
     }
 
+    fn packages(&mut self, packages: &Packages) -> io::Result<()> {
+        for change in &packages.changes {
+            let (kind, versions) = match (&change.before[..], &change.after[..]) {
+                ([], after) => (ChangeKind::Added, versions(after)),
+                (before, []) => (ChangeKind::Removed, versions(before)),
+                (before, after) => (ChangeKind::Modified, format!("{} → {}", versions(before), versions(after))),
+            };
+            let PackageChange { manager, name, .. } = change;
+            let (letter, colour) = letter(kind);
+            let line = format!("{letter} {:5} {}  {versions}", manager.as_str(), visible(name));
+            writeln!(self.out, "{}", self.paint(colour, &line))?;
+        }
+        for unread in &packages.unread {
+            writeln!(self.out, "? /{}: {}", shown(&unread.path), visible(&unread.why))?;
+        }
+        Ok(())
+    }
+
+    /// Prints the difference of a text. Whatever would move a cursor is escaped; tabs stay.
+    fn patch(&mut self, patch: &Patch) -> io::Result<()> {
+        let path = shown(&patch.path);
+        let (before, after) = match patch.kind {
+            ChangeKind::Added => ("/dev/null".to_owned(), format!("b/{path}")),
+            ChangeKind::Removed => (format!("a/{path}"), "/dev/null".to_owned()),
+            ChangeKind::Modified => (format!("a/{path}"), format!("b/{path}")),
+        };
+        let hunks = match &patch.text {
+            PatchText::Hunks(hunks) => hunks,
+            PatchText::Binary => return writeln!(self.out, "\nBinary files {before} and {after} differ"),
+            PatchText::TooLarge => return writeln!(self.out, "\nFiles {before} and {after} differ, and are large"),
+        };
+        writeln!(self.out, "\n{}", self.paint(BOLD, &format!("--- {before}\n+++ {after}")))?;
+        for line in hunks.split_terminator('\n') {
+            let text = line.split('\t').map(visible).collect::<Vec<_>>().join("\t");
+            let text = match line.as_bytes().first() {
+                Some(b'+') => self.paint(GREEN, &text),
+                Some(b'-') => self.paint(RED, &text),
+                _ => text,
+            };
+            writeln!(self.out, "{text}")?;
+        }
+        Ok(())
+    }
+
     fn history(&mut self, lines: &[HistoryLine]) -> io::Result<()> {
         for line in lines {
             let (sign, colour) = match line.kind {
@@ -154,6 +205,10 @@ impl Page<'_> {
     fn paint(&self, colour: &str, text: &str) -> String {
         if self.coloured { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
     }
+}
+
+fn versions(versions: &[String]) -> String {
+    versions.iter().map(|version| visible(version)).collect::<Vec<_>>().join(", ")
 }
 
 fn letter(kind: ChangeKind) -> (char, &'static str) {

@@ -1,7 +1,10 @@
 //! What differs between two images, and what each layer of one changed.
 
 mod cause;
+mod contents;
 mod name;
+mod packages;
+mod patch;
 mod side;
 
 use std::sync::Arc;
@@ -9,9 +12,10 @@ use std::sync::Arc;
 pub use cause::Cause;
 
 use super::{Engine, Error};
-use crate::compare::{self, Comparison, ConfigChange, HistoryLine};
+use crate::compare::{self, ChangeKind, Comparison, ConfigChange, HistoryLine, PackageChange};
 use crate::context::PathGlob;
 use crate::exec::{Asker, Library};
+use crate::layer::EntryPath;
 use crate::oci::{DiffId, Digest, Platform};
 use crate::solve::Observe;
 use crate::sys::Cancel;
@@ -29,8 +33,12 @@ pub struct DiffOptions {
     pub paths: Vec<PathGlob>,
     /// Keep files that differ in nothing but their time.
     pub times: bool,
-    /// Do not compare files.
+    /// Do not compare files; then neither packages nor texts.
     pub skip_files: bool,
+    /// Do not compare packages.
+    pub skip_packages: bool,
+    /// Compare the texts of files.
+    pub patch: bool,
     /// Fetch the layers that both images share, too, where they are not here.
     pub fetch_shared: bool,
 }
@@ -48,6 +56,10 @@ pub struct Diff {
     pub files: Option<Comparison>,
     /// Which layers are to thank for that, those with the most bytes first.
     pub causes: Vec<Cause>,
+    /// How packages differ; none if they were not compared.
+    pub packages: Option<Packages>,
+    /// How texts differ, if that was wanted, in the order of the files.
+    pub patches: Vec<Patch>,
     /// How the configs differ; none where a side has none, or not all of one.
     pub config: Option<Vec<ConfigChange>>,
     /// How the instructions differ; none where a side has none.
@@ -76,6 +88,46 @@ pub struct SideLayer {
     pub created_by: Option<String>,
     /// Bytes of its tar, where that is known: not of layers that are elsewhere.
     pub size_bytes: Option<u64>,
+}
+
+/// How packages differ.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Packages {
+    /// Which, in the order of managers and names.
+    pub changes: Vec<PackageChange>,
+    /// Of which files nothing is known.
+    pub unread: Vec<UnreadPackages>,
+}
+
+/// A file whose packages are not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadPackages {
+    /// Where it is.
+    pub path: EntryPath,
+    /// Why, in words that follow its name.
+    pub why: String,
+}
+
+/// How the text of a file differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patch {
+    /// Where it is.
+    pub path: EntryPath,
+    /// Whether it came, went or stayed.
+    pub kind: ChangeKind,
+    /// How.
+    pub text: PatchText,
+}
+
+/// The difference of two texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PatchText {
+    /// Unified, without names; as hostile as the files are.
+    Hunks(String),
+    /// One of both is no text.
+    Binary,
+    /// One of both is larger than is compared.
+    TooLarge,
 }
 
 /// What one layer of an image changed.
@@ -172,6 +224,12 @@ impl<'a> Job<'a> {
         let files = if self.options.skip_files { None } else { Some(self.side_files(before, after, shared_layers)?) };
         let (first, second) = (before.summary(&self.engine.store)?, after.summary(&self.engine.store)?);
         let causes = files.as_ref().map_or(Vec::new(), |files| cause::causes(files, &first, &second));
+        let packages = files.as_ref().filter(|_| !self.options.skip_packages);
+        let packages = packages.map(|files| self.packages(before, after, files)).transpose()?;
+        let patches = match &files {
+            Some(files) if self.options.patch => self.patches(before, after, files)?,
+            _ => Vec::new(),
+        };
         let (config, history) = match (&before.config, &after.config) {
             (Some(old), Some(new)) => {
                 let config = (!before.is_partial && !after.is_partial).then(|| compare::configs(old, new));
@@ -179,7 +237,7 @@ impl<'a> Job<'a> {
             }
             _ => (None, None),
         };
-        Ok(Diff { before: first, after: second, shared_layers, files, causes, config, history })
+        Ok(Diff { before: first, after: second, shared_layers, files, causes, packages, patches, config, history })
     }
 
     fn side_files(&self, before: &Side, after: &Side, shared_layers: usize) -> Result<Comparison, Error> {

@@ -1,6 +1,6 @@
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::super::images::choose;
 use super::super::layout::Layout;
@@ -33,6 +33,7 @@ pub(super) enum Source {
     Layers(Vec<exec::Layer>),
     /// A directory, as the one layer that it would be.
     Directory {
+        path: PathBuf,
         diff_id: DiffId,
         size_bytes: u64,
         index: IndexBytes,
@@ -98,10 +99,13 @@ impl Job<'_> {
         Ok((resolver.resolve(&reference, &self.platform())?, Some(reference)))
     }
 
-    /// Returns the image that a build made, once records say which that was.
+    /// Returns the image that a build made.
     fn build(&self, id: &str) -> Result<(Image, Option<Reference>), Error> {
         let record = self.engine.store.find_build(Some(id))?;
-        Err(Error::BuildResult { build: record.id.to_string() })
+        let none = || Error::NoBuildResult { build: record.id.to_string() };
+        let entry = self.engine.find(&record.image.ok_or_else(none)?.to_string())?;
+        let chosen = choose(&entry, id, self.options.platform.as_ref())?;
+        Ok((Image::open(&self.engine.store, chosen.manifest)?, entry.references().first().cloned()))
     }
 
     fn archive(&self, path: &Path, name: Option<&str>) -> Result<Image, Error> {
@@ -131,6 +135,7 @@ impl Job<'_> {
         self.cancel.check()?;
         let (_, finished) = written?;
         let source = Source::Directory {
+            path: path.to_owned(),
             diff_id: finished.diff_id,
             size_bytes: finished.size_bytes,
             index: IndexBytes::new(finished.index.to_bytes()),
