@@ -90,6 +90,9 @@ pub enum Error {
         /// And by how much it may be.
         most: u32,
     },
+    /// A terminal that does not do what others do.
+    #[error("cannot use the terminal")]
+    Terminal(#[source] io::Error),
     /// Standard input.
     #[error("cannot read standard input")]
     Input(#[source] io::Error),

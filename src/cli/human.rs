@@ -24,6 +24,33 @@ pub(super) fn size(bytes: u64) -> String {
     format!("{number}{}", UNITS[unit])
 }
 
+/// Reads a size such as `20MB`, `1.5GiB` or `4096`.
+pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong = || "it is no size such as 20MB".to_owned();
+    let digits = text.find(|character: char| !character.is_ascii_digit() && character != '.');
+    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let unit = unit.to_ascii_lowercase();
+    let (_, factor) = SIZE_UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+    #[expect(clippy::cast_precision_loss, reason = "a size is no more exact than it is written")]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is neither negative nor huge")]
+    Ok((number * *factor as f64) as u64)
+}
+
+const SIZE_UNITS: [(&str, u64); 11] = [
+    ("", 1),
+    ("b", 1),
+    ("k", 1000),
+    ("kb", 1000),
+    ("kib", 1 << 10),
+    ("m", 1_000_000),
+    ("mb", 1_000_000),
+    ("mib", 1 << 20),
+    ("g", 1_000_000_000),
+    ("gb", 1_000_000_000),
+    ("gib", 1 << 30),
+];
+
 /// Returns a time in tenths of seconds, or in milliseconds where those would say nothing.
 pub(super) fn duration(time: Duration) -> String {
     if time < Duration::from_millis(100) {

@@ -17,6 +17,7 @@ mod context;
 mod diff;
 mod error;
 mod exec;
+mod explore;
 mod history;
 mod human;
 mod images;
@@ -73,6 +74,7 @@ enum Command {
     Inspect(inspect::Args),
     History(history::Args),
     Blame(blame::Args),
+    Explore(explore::Args),
     Diff(diff::Args),
     Tag(tag::Args),
     Rmi(rmi::Args),
@@ -129,6 +131,7 @@ impl Command {
             Command::Inspect(args) => inspect::run(args, session),
             Command::History(args) => history::run(args, session),
             Command::Blame(args) => blame::run(args, session),
+            Command::Explore(args) => explore::run(args, session),
             Command::Diff(args) => diff::run(args, session),
             Command::Tag(args) => tag::run(args, session),
             Command::Rmi(args) => rmi::run(args, session),

@@ -121,11 +121,11 @@ fn wasted(bytes: u64) -> String {
     if bytes == 0 { String::new() } else { human::size(bytes) }
 }
 
-fn time(item: &Item) -> String {
+pub(super) fn time(item: &Item) -> String {
     item.made.as_ref().and_then(|made| made.duration).map(human::duration).unwrap_or_default()
 }
 
-fn outcome(item: &Item) -> &'static str {
+pub(super) fn outcome(item: &Item) -> &'static str {
     match item.made.as_ref().map(|made| made.step.outcome) {
         Some(Outcome::Cached) => "cached",
         Some(Outcome::Done) => "ran",
@@ -133,13 +133,13 @@ fn outcome(item: &Item) -> &'static str {
     }
 }
 
-fn line(item: &Item) -> String {
+pub(super) fn line(item: &Item) -> String {
     item.written
         .as_ref()
         .map_or_else(String::new, |written| without_controls(&format!("{}:{}", written.file, written.line)))
 }
 
-fn instruction(item: &Item, most: usize) -> String {
+pub(super) fn instruction(item: &Item, most: usize) -> String {
     // As it is written, where that is known; the history's own text is for programs.
     let text = match &item.made {
         Some(made) if !made.step.place.text.is_empty() => made.step.place.text.as_str(),

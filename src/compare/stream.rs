@@ -1,5 +1,6 @@
 use std::cmp::Ordering;
 
+pub(super) use crate::layer::in_tree_order;
 use crate::layer::{Entry, Index, IndexReader};
 
 use super::side::Owner;
@@ -76,14 +77,4 @@ impl Stream {
 
 fn failed(layer: &Layer, source: crate::layer::Error) -> Error {
     Error::Layer { layer: layer.diff_id, source }
-}
-
-/// Compares paths as a walk meets them: a directory, then all that is in it, then what follows it.
-pub(super) fn in_tree_order(a: &[u8], b: &[u8]) -> Ordering {
-    // No name has a byte below the slash's stand-in.
-    let key = |byte: u8| if byte == b'/' { 0 } else { byte };
-    match a.iter().zip(b).position(|(x, y)| x != y) {
-        Some(place) => key(a[place]).cmp(&key(b[place])),
-        None => a.len().cmp(&b.len()),
-    }
 }

@@ -223,6 +223,9 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// A layer holds something else than when it was read.
+    #[error("layer {0} is not what it was; was its blob written over?")]
+    AlteredLayer(crate::oci::DiffId),
     /// A layer could not be fetched or finished.
     #[error(transparent)]
     Exec(exec::Error),

@@ -7,6 +7,7 @@
 //!  foresee  read ─▶ plan ─▶ look up
 //!  check    read ─▶ plan ─▶ report                      context  fetch ─▶ walk
 //!  diff     find ─▶ fetch what differs ─▶ compare
+//!  explore  store ─▶ layers merged
 //!  save     store ─▶ archive                            load   archive ─▶ store
 //!  recorded, explain   store ─▶ what was built, what ran and why
 //! ```
@@ -26,6 +27,7 @@ mod contexts;
 mod diff;
 mod dockerfile;
 mod error;
+mod explore;
 mod export;
 mod fetch;
 mod foresee;
@@ -56,6 +58,7 @@ pub use containers::{Container, ContainerSummary, ExecOptions, Pull, RunOptions}
 pub use context::{ContextListing, context};
 pub use diff::{Cause, Diff, DiffOptions, DiffSide, LayerDiff, Packages, Patch, PatchText, SideLayer, UnreadPackages};
 pub use error::Error;
+pub use explore::{Beginning, Exploration};
 pub use foresee::{Expected, Foreseen, ForeseenStep};
 pub use options::{
     ArchiveFormat, BuildOptions, BuildResult, DockerfileSource, Form, ImageDetails, ImageSummary, LoadedImage, Output,

@@ -54,6 +54,14 @@ pub struct Made {
     pub duration: Option<Duration>,
 }
 
+/// An image with its layers.
+pub(super) struct Traced {
+    pub(super) provenance: Provenance,
+    /// Base first, as what is in each.
+    pub(super) diff_ids: Vec<DiffId>,
+    pub(super) indexes: Vec<Arc<Index>>,
+}
+
 /// What the layers of an image did to one path.
 #[derive(Debug, Clone)]
 pub struct Blame {
@@ -97,7 +105,7 @@ impl Engine {
     /// # Errors
     /// [`Error::NoSuchImage`], [`Error::NoPlatform`], those of reading layers and of the store.
     pub fn provenance(&self, name: &str, platform: Option<&Platform>, cancel: &Cancel) -> Result<Provenance, Error> {
-        Ok(self.trace(name, platform, cancel)?.0)
+        Ok(self.trace(name, platform, cancel)?.provenance)
     }
 
     /// Returns what each layer of an image did to one path.
@@ -111,19 +119,14 @@ impl Engine {
         path: &[u8],
         cancel: &Cancel,
     ) -> Result<(Provenance, Blame), Error> {
-        let (provenance, indexes) = self.trace(name, platform, cancel)?;
+        let Traced { provenance, indexes, .. } = self.trace(name, platform, cancel)?;
         let view = View::of(indexes.iter().map(|index| &**index));
         let path = canonical(&view, path);
         let is_there = view.lookup(&path).is_some();
         Ok((provenance, Blame { touches: touches(&indexes, &path), is_there, path }))
     }
 
-    pub(super) fn trace(
-        &self,
-        name: &str,
-        platform: Option<&Platform>,
-        cancel: &Cancel,
-    ) -> Result<(Provenance, Vec<Arc<Index>>), Error> {
+    pub(super) fn trace(&self, name: &str, platform: Option<&Platform>, cancel: &Cancel) -> Result<Traced, Error> {
         let entry = self.find(name)?;
         let record = super::images::choose(&entry, name, platform)?.clone();
         let image = Image::open(&self.store, record.manifest)?;
@@ -137,7 +140,7 @@ impl Engine {
             items: self.items(&image, build.as_ref())?,
             usage: Usage::of(&indexes),
         };
-        Ok((provenance, indexes))
+        Ok(Traced { provenance, diff_ids: diff_ids.clone(), indexes })
     }
 
     /// Returns the indexes of an image's layers, base first. Of one that was never looked into, its layers are read once.

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::provenance::Traced;
 use super::{Build, Engine, Error, Provenance};
 use crate::layer::{EntryPath, Index, Kind};
 use crate::store;
@@ -40,7 +41,7 @@ impl Engine {
         let build = self.recorded(id)?;
         let image = match build.image {
             Some(image) => match self.trace(&image.to_string(), None, cancel) {
-                Ok((provenance, indexes)) => {
+                Ok(Traced { provenance, indexes, .. }) => {
                     Some(ImageSizes { provenance, directories: indexes.iter().map(directories).collect() })
                 }
                 Err(Error::NoSuchImage(_)) => None,

@@ -1,3 +1,4 @@
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -103,4 +104,14 @@ pub struct Entry {
     pub kind: Kind,
     /// The rest.
     pub metadata: Metadata,
+}
+
+/// Compares paths as a walk meets them: a directory, then all that is in it, then what follows it.
+pub fn in_tree_order(a: &[u8], b: &[u8]) -> Ordering {
+    // No name has a byte below the slash's stand-in.
+    let key = |byte: u8| if byte == b'/' { 0 } else { byte };
+    match a.iter().zip(b).position(|(x, y)| x != y) {
+        Some(place) => key(a[place]).cmp(&key(b[place])),
+        None => a.len().cmp(&b.len()),
+    }
 }

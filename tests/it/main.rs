@@ -17,6 +17,7 @@ mod copy_flags;
 mod credentials;
 mod dockerignore;
 mod errors;
+mod explore;
 mod fetch_once;
 mod goldens;
 mod grammar;

@@ -11,37 +11,17 @@ pub(super) enum Budget {
     Percent(f64),
 }
 
-const UNITS: [(&str, u64); 11] = [
-    ("", 1),
-    ("b", 1),
-    ("k", 1000),
-    ("kb", 1000),
-    ("kib", 1 << 10),
-    ("m", 1_000_000),
-    ("mb", 1_000_000),
-    ("mib", 1 << 20),
-    ("g", 1_000_000_000),
-    ("gb", 1_000_000_000),
-    ("gib", 1 << 30),
-];
-
 impl FromStr for Budget {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Budget, String> {
         let wrong = || "it is neither a size such as +10MB nor a part such as +5%".to_owned();
         let value = text.strip_prefix('+').unwrap_or(text);
-        let digits = value.find(|character: char| !character.is_ascii_digit() && character != '.');
-        let (number, unit) = value.split_at(digits.unwrap_or(value.len()));
-        let number: f64 = number.parse().map_err(|_| wrong())?;
-        let unit = unit.to_ascii_lowercase();
-        if unit == "%" {
-            return Ok(Budget::Percent(number));
+        if let Some(number) = value.strip_suffix('%') {
+            let is_number = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+            return number.parse().ok().filter(|_| is_number).map(Budget::Percent).ok_or_else(wrong);
         }
-        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
-        #[expect(clippy::cast_precision_loss, reason = "a budget is no more exact than it is written")]
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is neither negative nor huge")]
-        Ok(Budget::Bytes((number * *factor as f64) as u64))
+        human::parse_size(value).map(Budget::Bytes).map_err(|_| wrong())
     }
 }
 

@@ -27,6 +27,8 @@ pub enum Need {
     Debian,
     /// git.
     Git,
+    /// tmux, whose panes are terminals.
+    Tmux,
     /// A C compiler that links statically.
     Compiler,
     /// A handler of binfmt_misc that runs arm64 programs in any root.
@@ -50,6 +52,7 @@ impl Need {
             Need::Podman => programs(&["podman"]),
             Need::Debian => programs(&["mmdebstrap"]),
             Need::Git => programs(&["git"]),
+            Need::Tmux => programs(&["tmux"]),
             Need::Compiler => programs(&["cc"]),
             Need::Emulation => (!emulates()).then(|| "binfmt_misc has no handler for arm64 with the flag F".to_owned()),
         }
