@@ -11,16 +11,20 @@ mod blame;
 mod build;
 mod builds;
 mod check;
+mod commit;
 mod compare;
 mod compression;
 mod context;
+mod cp;
 mod diff;
 mod error;
 mod exec;
 mod explore;
+mod export;
 mod history;
 mod human;
 mod images;
+mod import;
 mod inspect;
 mod kill;
 mod load;
@@ -87,6 +91,10 @@ enum Command {
     Stop(stop::Args),
     Kill(kill::Args),
     Rm(rm::Args),
+    Cp(cp::Args),
+    Commit(commit::Args),
+    Export(export::Args),
+    Import(import::Args),
     Builds(builds::Args),
     Why(why::Args),
     Plan(Box<plan::Args>),
@@ -141,6 +149,10 @@ impl Command {
             Command::Stop(args) => stop::run(args, session),
             Command::Kill(args) => kill::run(args, session),
             Command::Rm(args) => rm::run(args, session),
+            Command::Cp(args) => cp::run(args, session),
+            Command::Commit(args) => commit::run(args, session),
+            Command::Export(args) => export::run(args, session),
+            Command::Import(args) => import::run(args, session),
             Command::Builds(args) => builds::run(args, session),
             Command::Why(args) => why::run(args, session),
             Command::Report(args) => summary::run(args, session),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Error;
 use super::compression::{self, Kind};
 use super::session::Session;
-use crate::engine::{ArchiveFormat, SaveOptions};
+use crate::engine::{ArchiveFormat, Engine, SaveOptions};
 use crate::oci::Platform;
 
 /// Write images to an archive
@@ -46,27 +46,41 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
         return Err(Error::Usage("archives for docker cannot hold zstd; `--format oci` can, or use gzip".to_owned()));
     }
     let options = SaveOptions { format, platform: args.platform.clone(), packing };
-    if args.output.is_none() && io::stdout().is_terminal() {
+    write(
+        args.output.as_deref(),
+        || session.engine(),
+        |engine, out| Ok(engine.save(&args.images, &options, out, &session.cancel)?),
+    )
+}
+
+/// Has an archive written to a file, which is replaced when the archive is whole, or to stdout; that must be no terminal.
+/// `open` opens the store once it is clear that there is a place for the archive.
+pub(super) fn write(
+    path: Option<&Path>,
+    open: impl FnOnce() -> Result<Engine, Error>,
+    body: impl FnOnce(&Engine, &mut dyn Write) -> Result<(), Error>,
+) -> Result<(), Error> {
+    if path.is_none() && io::stdout().is_terminal() {
         return Err(Error::Usage("refusing to write an archive to a terminal; name a file with `-o`".to_owned()));
     }
-    let engine = session.engine()?;
-    let Some(path) = &args.output else {
+    let engine = open()?;
+    let Some(path) = path else {
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
-        engine.save(&args.images, &options, &mut out, &session.cancel)?;
+        body(&engine, &mut out)?;
         return Ok(out.flush()?);
     };
-    let file_error = |source| Error::File { action: "write", path: path.clone(), source };
+    let file_error = |source| Error::File { action: "write", path: path.to_owned(), source };
     // A device or a pipe is written as it is; a file is replaced when the archive is whole.
     if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
         let file = File::options().write(true).open(path).map_err(file_error)?;
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
-        engine.save(&args.images, &options, &mut out, &session.cancel)?;
+        body(&engine, &mut out)?;
         return out.flush().map_err(file_error);
     }
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let whole = tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(directory);
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, whole.map_err(file_error)?);
-    engine.save(&args.images, &options, &mut out, &session.cancel)?;
+    body(&engine, &mut out)?;
     let whole = out.into_inner().map_err(|error| file_error(error.into_error()))?;
     whole.persist(path).map(drop).map_err(|error| file_error(error.error))
 }

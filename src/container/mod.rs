@@ -12,7 +12,10 @@
 //! ended, whoever looks. Containers that go on without a kiln in the foreground, volumes, networks of their own and logs
 //! are to come; their places are [`Settings`] and the keeper.
 
+mod changes;
+mod commit;
 mod error;
+mod files;
 mod name;
 mod settings;
 
@@ -21,7 +24,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use commit::Committed;
 pub use error::Error;
+pub use files::{CopyOptions, Place, copy, copy_in, copy_out};
 pub use name::is_name;
 pub use settings::{Program, Settings, SettingsMount};
 
@@ -78,6 +83,11 @@ impl Containers {
     /// Returns the containers of the library's store.
     pub fn new(library: Arc<Library>) -> Containers {
         Containers { library, runtime: Native::default() }
+    }
+
+    /// Returns what their layers are had from.
+    pub fn library(&self) -> &Library {
+        &self.library
     }
 
     fn store(&self) -> &Store {

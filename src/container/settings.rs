@@ -106,7 +106,7 @@ impl Settings {
                 durability: if is_temporary { Durability::Volatile } else { Durability::Durable },
                 userxattr,
             },
-            whole @ RootMount::Bind { .. } => whole,
+            other => other,
         };
         let default = ContainerSpec::new(root, self.argv());
         ContainerSpec {

@@ -63,7 +63,7 @@ pub(super) fn descriptor(blob: LayerBlob) -> Descriptor {
 
 /// Gives a base image whose history tells of another number of layers one that is right: such images exist, and what
 /// is built on them must not inherit the fault (image-spec, "Image Configuration", `history`).
-fn mend_history(config: &mut ImageConfig) {
+pub(super) fn mend_history(config: &mut ImageConfig) {
     let layers = config.rootfs.diff_ids.len();
     let told = config.history.iter().filter(|item| !item.empty_layer).count();
     if told != layers {

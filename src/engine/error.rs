@@ -217,6 +217,9 @@ pub enum Error {
         /// As it was given.
         image: String,
     },
+    /// Files are copied between a container and something else.
+    #[error("one of the two must be in a container, as in NAME:/path, and the other must not")]
+    CopyEnds,
     /// A container that runs is not removed without being asked to.
     #[error("container {name} is running; stop it first, or remove it with `-f`")]
     ContainerRuns {

@@ -54,7 +54,9 @@ use std::path::{Path, PathBuf};
 pub use between::{BetweenBuilds, Figures, StepPair};
 pub use builds::{Build, BuildStep, Explanation};
 pub use check::{Ask, Finding, Fixed, Report, check, fix};
-pub use containers::{Container, ContainerSummary, ExecOptions, Pull, RunOptions};
+pub use containers::{
+    CommitOptions, Container, ContainerSummary, CopyEnd, ExecOptions, ImportOptions, Pull, RunOptions,
+};
 pub use context::{ContextListing, context};
 pub use diff::{Cause, Diff, DiffOptions, DiffSide, LayerDiff, Packages, Patch, PatchText, SideLayer, UnreadPackages};
 pub use error::Error;
@@ -79,7 +81,7 @@ use config::Config;
 use crate::registry;
 use crate::store::Store;
 
-pub use crate::container::{SettingsMount, is_name};
+pub use crate::container::{CopyOptions, SettingsMount, is_name};
 pub use crate::exec::{AgentSource, SecretSource};
 pub use crate::frontend::Allow;
 pub use crate::store::{ContainerRecord, ContainerState, Removed};

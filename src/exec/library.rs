@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::stack::{Layer, Origin, Stack};
@@ -9,10 +9,11 @@ use super::{Error, Output};
 use crate::fs::SparseWriter;
 use crate::layer::{
     self, ErofsImage, Index, IndexBytes, Kind as FileKind, Limits, Node, OverlayXattrs, Ownership, Slice, TreeForm,
-    TreeOptions, View,
+    TreeKind, TreeOptions, View,
 };
 use crate::oci::{ChainId, DiffId, Digest, Encoded, Manifest, media_type};
 use crate::registry;
+use crate::runtime::RootMount;
 use crate::snapshot::{self, Active, Kind, Snapshotter, Tree};
 use crate::solve::{Event, Observe, Work};
 use crate::store::{self, LayerBlob, Store};
@@ -109,6 +110,33 @@ impl Library {
             Kind::FullCopy => Vec::new(),
         };
         Ok(self.snapshots.reopen(tree, &lower)?)
+    }
+
+    /// Returns the directory of the changes that `tree` has kept, and what it is to be read as.
+    pub(crate) fn changes(&self, tree: &store::Tree) -> Result<(PathBuf, TreeKind), Error> {
+        Ok(self.snapshots.changes(tree)?)
+    }
+
+    /// Returns an empty directory for further changes over a stack whose top the directory `upper` becomes.
+    pub(crate) fn beside(&self, upper: &Path, xattrs: OverlayXattrs) -> Result<Active, Error> {
+        Ok(self.snapshots.beside(upper, xattrs)?)
+    }
+
+    /// Returns the trees of a stack that the changes in `upper` are laid over, in a form that only shows them.
+    pub(crate) fn merged(
+        &self,
+        stack: &Stack,
+        upper: &Path,
+        xattrs: OverlayXattrs,
+        asker: Asker<'_>,
+    ) -> Result<RootMount, Error> {
+        let trees = self.trees(stack, xattrs, asker)?;
+        let view = snapshot::overlay(upper.to_owned(), &trees, xattrs);
+        let snapshot::View::Overlay { lower, images, upper, .. } = view else {
+            unreachable!("it was made as an overlay")
+        };
+        let layers = std::iter::once(upper).chain(lower).collect();
+        Ok(RootMount::Merged { layers, images, userxattr: xattrs == OverlayXattrs::User })
     }
 
     /// Unpacks a layer over the files of those below it, taking away what it takes away.

@@ -39,6 +39,11 @@ impl Root {
         Ok(Root { directory, path: path.to_owned() })
     }
 
+    /// Returns a root that is open already; `path` stands for it in messages.
+    pub fn of(directory: OwnedFd, path: impl Into<PathBuf>) -> Root {
+        Root { directory, path: path.into() }
+    }
+
     /// Returns the path it was opened by.
     pub fn path(&self) -> &Path {
         &self.path

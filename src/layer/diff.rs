@@ -29,23 +29,102 @@ pub enum TreeKind {
 /// # Errors
 /// [`Error::File`], [`Error::Overlay`], and those of [`Writer::append`].
 pub fn diff<W: Write>(tree: &Path, kind: TreeKind, parent: &View, out: &mut Writer<W>) -> Result<(), Error> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = openat(CWD, tree, flags, Mode::empty()).at("open", tree)?;
-    let mut walk = Walk { tree, kind, out, path: Vec::new(), open: Vec::new(), names: HashMap::new() };
-    walk.descend(directory, Some(parent.root()), None)?;
-    while let Some(level) = walk.open.last_mut() {
-        walk.path.truncate(level.path_bytes);
-        match level.names.next() {
-            Some(name) => walk.visit(&name)?,
-            None => drop(walk.open.pop()),
-        }
-    }
-    Ok(())
+    diff_but(tree, kind, parent, &BTreeSet::new(), out)
 }
 
+/// As [`diff`], but leaves out what is at `stubs` as long as nothing has been put there: empty files, and directories in
+/// which nothing is written.
+///
+/// # Errors
+/// As [`diff`].
+pub fn diff_but<W: Write>(
+    tree: &Path,
+    kind: TreeKind,
+    parent: &View,
+    stubs: &BTreeSet<EntryPath>,
+    out: &mut Writer<W>,
+) -> Result<(), Error> {
+    Walk::new(tree, kind, stubs, Devices::Told, out).run(tree, Some(parent.root()))
+}
+
+/// Writes the file `file` of `directory`, or all that is in it, too, if it is a directory, under the name `name`; with an
+/// empty name, what is in it alone. No link is followed. `stubs` are left out as by [`diff_but`], if they are at `name`.
+///
+/// # Errors
+/// As [`diff`].
+pub fn pack<W: Write>(
+    directory: impl AsFd,
+    file: &[u8],
+    name: &[u8],
+    devices: Devices,
+    stubs: &BTreeSet<EntryPath>,
+    out: &mut Writer<W>,
+) -> Result<(), Error> {
+    let shown = os_path(file);
+    let mut walk = Walk::new(shown, TreeKind::Whole, stubs, devices, out);
+    let stat = statat(&directory, os_path(file), AtFlags::SYMLINK_NOFOLLOW).at("look at", shown)?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    if kind == FileType::Directory {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let inside = openat(&directory, os_path(file), flags, Mode::empty()).at("open", shown)?;
+        if !name.is_empty() {
+            let metadata = metadata(&directory, file, &stat)?;
+            walk.out.append(name, &metadata, Content::Directory)?;
+        }
+        walk.path = name.to_vec();
+        return walk.run_in(inside, None);
+    }
+    let directory = directory.as_fd().try_clone_to_owned().at("open", shown)?;
+    let names = Vec::new().into_iter();
+    walk.path = name.to_vec();
+    walk.open.push(Level { directory, path_bytes: 0, before: None, names, pending: None, hides: true });
+    walk.file(file, None, &stat, kind)
+}
+
+/// What becomes of devices, pipes and sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Devices {
+    /// They are written, but sockets, which no layer can hold.
+    Told,
+    /// They are left out.
+    LeftOut,
+}
+
+impl<'a, W: Write> Walk<'a, W> {
+    fn new(
+        tree: &'a Path,
+        kind: TreeKind,
+        stubs: &'a BTreeSet<EntryPath>,
+        devices: Devices,
+        out: &'a mut Writer<W>,
+    ) -> Walk<'a, W> {
+        Walk { tree, kind, stubs, devices, out, path: Vec::new(), open: Vec::new(), names: HashMap::new() }
+    }
+
+    fn run(self, tree: &Path, before: Option<&'a Node>) -> Result<(), Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(CWD, tree, flags, Mode::empty()).at("open", tree)?;
+        self.run_in(directory, before)
+    }
+
+    fn run_in(mut self, directory: OwnedFd, before: Option<&'a Node>) -> Result<(), Error> {
+        self.descend(directory, before, None)?;
+        while let Some(level) = self.open.last_mut() {
+            self.path.truncate(level.path_bytes);
+            match level.names.next() {
+                Some(name) => self.visit(&name)?,
+                None => drop(self.open.pop()),
+            }
+        }
+        Ok(())
+    }
+}
 struct Walk<'a, W: Write> {
     tree: &'a Path,
     kind: TreeKind,
+    /// What is not told as long as it is empty.
+    stubs: &'a BTreeSet<EntryPath>,
+    devices: Devices,
     out: &'a mut Writer<W>,
     path: EntryPath,
     /// The directories from the root to the current one. A list instead of calls, for a process can nest them deeply.
@@ -124,6 +203,10 @@ impl<'a, W: Write> Walk<'a, W> {
         match kind {
             // No layer can hold one.
             FileType::Socket => Ok(()),
+            FileType::RegularFile if stat.st_size == 0 && self.stubs.contains(&self.path) => Ok(()),
+            FileType::CharacterDevice | FileType::BlockDevice | FileType::Fifo if self.devices == Devices::LeftOut => {
+                Ok(())
+            }
             FileType::Directory => self.directory(name, before, &stat),
             kind => self.file(name, before, &stat, kind),
         }
@@ -136,7 +219,8 @@ impl<'a, W: Write> Walk<'a, W> {
 
     fn directory(&mut self, name: &[u8], before: Option<&'a Node>, stat: &Stat) -> Result<(), Error> {
         let metadata = self.metadata(name, stat)?;
-        let is_same = before.is_some_and(|node| node.is_directory() && same(&node.metadata, &metadata));
+        let is_same = before.is_some_and(|node| node.is_directory() && same(&node.metadata, &metadata))
+            || self.stubs.contains(&self.path);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = openat(self.here(), os_path(name), flags, Mode::empty()).at("open", self.shown())?;
         let pending = if is_same {
@@ -235,15 +319,7 @@ impl<'a, W: Write> Walk<'a, W> {
     }
 
     fn metadata(&self, name: &[u8], stat: &Stat) -> Result<Metadata, FsError> {
-        let mut found = xattrs(self.here(), name)?;
-        found.retain(|key, _| super::archive::is_layered(key));
-        Ok(Metadata {
-            mode: stat.st_mode & 0o7777,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            mtime: Mtime { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 },
-            xattrs: found,
-        })
+        metadata(self.here(), name, stat)
     }
 
     fn here(&self) -> impl AsFd + '_ {
@@ -253,6 +329,18 @@ impl<'a, W: Write> Walk<'a, W> {
     fn shown(&self) -> std::path::PathBuf {
         self.tree.join(os_path(&self.path))
     }
+}
+
+fn metadata(directory: impl AsFd, name: &[u8], stat: &Stat) -> Result<Metadata, FsError> {
+    let mut found = xattrs(directory, name)?;
+    found.retain(|key, _| super::archive::is_layered(key));
+    Ok(Metadata {
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mtime: Mtime { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 },
+        xattrs: found,
+    })
 }
 
 /// Compares what is compared of directories and files alike.

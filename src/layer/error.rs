@@ -41,6 +41,12 @@ pub enum Error {
         /// Why.
         reason: &'static str,
     },
+    /// A file would take the place of a directory, or the other way round.
+    #[error("{} is a directory on one side only, and cannot be copied over", path.display())]
+    Collision {
+        /// The entry.
+        path: PathBuf,
+    },
     /// The archive ends too early.
     #[error("the archive is truncated: it ends at byte {offset}, in the middle of an entry")]
     Truncated {

@@ -45,6 +45,16 @@ pub enum Ownership {
     Nobodys,
 }
 
+/// What to do where a file is to be in the place of a directory that is there, or the other way round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Collision {
+    /// What is there goes, with all in it.
+    #[default]
+    Replace,
+    /// Fail.
+    Refuse,
+}
+
 /// How to make a tree.
 #[derive(Debug, Clone, Default)]
 pub struct TreeOptions {
@@ -52,6 +62,8 @@ pub struct TreeOptions {
     pub form: TreeForm,
     /// How strict owners are.
     pub ownership: Ownership,
+    /// Whether a file may take the place of a directory.
+    pub collision: Collision,
     /// What the archive may have at most.
     pub limits: Limits,
     /// Gives up between blocks once it is raised.

@@ -15,7 +15,8 @@ use crate::fs::{self, At, Root, SparseWriter, os_path, remove_at, set_xattr};
 use super::archive::{Markers, Visit, is_layered, scan};
 use super::view::{join, split};
 use super::{
-    Content, EntryPath, Error, Finished, Index, Metadata, Mtime, OverlayXattrs, Ownership, Slice, TreeForm, TreeOptions,
+    Collision, Content, EntryPath, Error, Finished, Index, Metadata, Mtime, OverlayXattrs, Ownership, Slice, TreeForm,
+    TreeOptions,
 };
 
 /// Reads any layer's archive, uncompressed, to its end, and makes its tree in the directory `target` meanwhile.
@@ -44,6 +45,29 @@ pub fn extract(
     let mut maker = Telling { maker: Maker::new(target, options)?, tell };
     scan(reader, &options.limits, Markers::Names, &mut maker)?;
     maker.maker.finish()
+}
+
+/// Reads an archive that is no layer, uncompressed, to its end, and makes its files among those that are in the directory
+/// `target`, which stays what it is itself.
+///
+/// # Errors
+/// As [`unpack`], and [`Error::Collision`] where the options refuse it.
+pub fn merge(reader: impl Read, target: &Path, options: &TreeOptions) -> Result<(), Error> {
+    let mut maker = Merging(Maker::new(target, options)?);
+    scan(reader, &options.limits, Markers::Names, &mut maker)?;
+    maker.0.finish()
+}
+
+struct Merging<'a>(Maker<'a>);
+
+impl Visit for Merging<'_> {
+    fn entry(&mut self, path: &[u8], metadata: &Metadata, content: Content<'_>) -> Result<(), Error> {
+        if path.is_empty() { Ok(()) } else { self.0.entry(path, metadata, content) }
+    }
+
+    fn opaque(&mut self, path: &[u8]) -> Result<(), Error> {
+        self.0.opaque(path)
+    }
 }
 
 struct Telling<'a> {
@@ -225,6 +249,10 @@ impl<'a> Maker<'a> {
         };
         if !is_there {
             let was_deleted = is_whiteout(self.here(), name);
+            let is_free = matches!(statat(self.here(), os_path(name), AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT));
+            if self.options.collision == Collision::Refuse && !is_free {
+                return Err(Error::Collision { path: os_path(path).to_owned() });
+            }
             self.clear(path, name)?;
             mkdirat(self.here(), os_path(name), Mode::RWXU).at("create directory", self.root.shown(path))?;
             // A directory in place of a deleted one has nothing of it.
@@ -247,6 +275,9 @@ impl<'a> Maker<'a> {
             Err(Errno::NOENT) => return Ok(()),
             Err(error) => return Err(error).at("look at", self.root.shown(path)).map_err(Error::from),
         };
+        if self.options.collision == Collision::Refuse && kind == FileType::Directory {
+            return Err(Error::Collision { path: os_path(path).to_owned() });
+        }
         remove_at(self.here(), name, &self.root.shown(path))?;
         if kind == FileType::Directory {
             self.made.retain(|made| !is_below(made, path));

@@ -209,7 +209,7 @@ impl Native {
         let mut held = Vec::new();
         let mut known = self.images.lock().unwrap_or_else(PoisonError::into_inner);
         for root in roots {
-            let RootMount::Overlay { images, .. } = root else { continue };
+            let (RootMount::Overlay { images, .. } | RootMount::Merged { images, .. }) = root else { continue };
             for image in images {
                 // One that cannot be mounted here is for init to complain about.
                 let keep =

@@ -164,7 +164,7 @@ impl Ending {
         });
         let works = std::iter::once(&spec.rootfs).chain(trees).filter_map(|root| match root {
             RootMount::Overlay { work, .. } => Some(work.clone()),
-            RootMount::Bind { .. } => None,
+            RootMount::Merged { .. } | RootMount::Bind { .. } => None,
         });
         Ending { works: works.collect(), changes: Some(spec.rootfs.changes().to_owned()), kills_before }
     }

@@ -95,6 +95,15 @@ pub enum RootMount {
         /// Keep overlayfs' marks in `user.overlay.*`, as a user namespace needs it.
         userxattr: bool,
     },
+    /// All files of such a view, to be looked at only: also while a process changes them.
+    Merged {
+        /// Trees in overlayfs lower form, that of the changes first.
+        layers: Vec<PathBuf>,
+        /// Those of them that are images, to be mounted in their places first.
+        images: Vec<mount::Image>,
+        /// Keep overlayfs' marks in `user.overlay.*`, as a user namespace needs it.
+        userxattr: bool,
+    },
     /// A directory, changed in place.
     Bind {
         /// The directory.
@@ -116,6 +125,7 @@ impl RootMount {
     pub fn changes(&self) -> &std::path::Path {
         match self {
             RootMount::Overlay { upper, .. } => upper,
+            RootMount::Merged { layers, .. } => layers.first().map_or(std::path::Path::new("/"), |top| top),
             RootMount::Bind { path } => path,
         }
     }

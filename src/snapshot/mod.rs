@@ -23,7 +23,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
 
-use crate::layer::{ErofsImage, Index, OverlayXattrs};
+use crate::layer::{ErofsImage, Index, OverlayXattrs, TreeKind};
 use crate::oci::DiffId;
 use crate::store::{self, Store};
 use crate::sys::mount::{self, Attributes, Setting};
@@ -211,6 +211,34 @@ impl Snapshotter {
         Ok(active)
     }
 
+    /// Returns an empty directory for further changes over a view whose upper directory becomes a layer, as `/` is there.
+    ///
+    /// # Errors
+    /// Those of the store and of making directories.
+    pub fn beside(&self, upper: &Path, xattrs: OverlayXattrs) -> Result<Active, Error> {
+        let mut active = self.empty()?;
+        let files = active.files().to_owned();
+        copy_root(upper, &files)?;
+        make_directory(&files.with_file_name(WORK))?;
+        active.view = overlay(files, &[], xattrs);
+        Ok(active)
+    }
+
+    /// Returns the directory of the changes that `tree` has kept, and what it is to be read as.
+    ///
+    /// # Errors
+    /// [`Error::NoOverlay`], those of the store.
+    pub fn changes(&self, tree: &store::Tree) -> Result<(PathBuf, TreeKind), Error> {
+        let files = tree.path().join(FILES);
+        if !tree.path().join(WORK).exists() {
+            return Ok((files, TreeKind::Whole));
+        }
+        match self.kind()? {
+            Kind::Overlay(xattrs) => Ok((files, TreeKind::Upper(xattrs))),
+            Kind::FullCopy => Err(Error::NoOverlay { path: files }),
+        }
+    }
+
     /// Returns the writable view over `lower`, base first, whose changes `tree` has kept: see [`Active::keep`]. Nobody
     /// else may be using it.
     ///
@@ -268,7 +296,7 @@ impl Snapshotter {
 }
 
 /// Returns a view by overlayfs over trees, base first.
-fn overlay(upper: PathBuf, lower: &[Tree], xattrs: OverlayXattrs) -> View {
+pub(crate) fn overlay(upper: PathBuf, lower: &[Tree], xattrs: OverlayXattrs) -> View {
     // The kernel refuses the same directory twice (ELOOP), and stacks do have equal layers, empty ones above all. What
     // the lower one says, the upper one says again, whatever lies between.
     let mut seen = HashSet::new();

@@ -203,8 +203,8 @@ impl Store {
         let finished = exit_code.map(|_| now());
         self.database().write(|transaction| {
             transaction.execute(
-                "UPDATE containers SET keeper = NULL, process = NULL, stubs = '',
-                 finished = COALESCE(?1, finished), exit_code = COALESCE(?2, exit_code) WHERE id = ?3",
+                "UPDATE containers SET keeper = NULL, process = NULL,
+                 stubs = CASE WHEN ?2 IS NULL THEN stubs ELSE '' END, finished = COALESCE(?1, finished), exit_code = COALESCE(?2, exit_code) WHERE id = ?3",
                 params![finished, exit_code, id.as_bytes()],
             )?;
             Ok(())
@@ -212,17 +212,25 @@ impl Store {
     }
 
     /// Gives a container that this process keeps an empty tree of changes, over a layer that was made of those in its
-    /// tree: that becomes the layer's, unless the layer has one already. Tells whether it does.
+    /// tree: that becomes the layer's, unless the layer has one already. Tells whether it does; else it is the caller's to
+    /// drop.
     ///
     /// # Errors
     /// Those of the database.
-    pub fn rebase_container(&self, id: ContainerId, layer: DiffId, old: &Tree, new: &Tree) -> Result<bool, Error> {
+    pub fn rebase_container(
+        &self,
+        id: ContainerId,
+        layer: DiffId,
+        (old, new): (&Tree, &Tree),
+        facts: &str,
+    ) -> Result<bool, Error> {
         self.database().write(|transaction| {
             let (kind, of) = TreeKey::from(layer).columns();
             let unbind = "UPDATE trees SET kind = NULL, of = NULL WHERE id = ?";
             transaction.execute(unbind, [old.id()])?;
             bind(transaction, new, id.into())?;
             push_layer(transaction, id, layer)?;
+            set_facts(transaction, id, facts)?;
             let bind = "UPDATE OR IGNORE trees SET kind = ?, of = ? WHERE id = ?";
             Ok(transaction.execute(bind, params![kind, of, old.id()])? == 1)
         })
@@ -232,18 +240,10 @@ impl Store {
     ///
     /// # Errors
     /// Those of the database.
-    pub fn add_container_layer(&self, id: ContainerId, layer: DiffId) -> Result<(), Error> {
-        self.database().write(|transaction| push_layer(transaction, id, layer))
-    }
-
-    /// Replaces what is known of a container in a form of those who write it.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub fn set_container_facts(&self, id: ContainerId, facts: &str) -> Result<(), Error> {
+    pub fn add_container_layer(&self, id: ContainerId, layer: DiffId, facts: &str) -> Result<(), Error> {
         self.database().write(|transaction| {
-            transaction.execute("UPDATE containers SET facts = ? WHERE id = ?", params![facts, id.as_bytes()])?;
-            Ok(())
+            push_layer(transaction, id, layer)?;
+            set_facts(transaction, id, facts)
         })
     }
 
@@ -359,6 +359,11 @@ fn insert_layer(transaction: &Transaction<'_>, id: ContainerId, position: i64, l
 fn push_layer(transaction: &Transaction<'_>, id: ContainerId, layer: DiffId) -> Result<(), Failure> {
     let position = layers(transaction, id)?.len() as i64;
     Ok(insert_layer(transaction, id, position, layer)?)
+}
+
+fn set_facts(transaction: &Transaction<'_>, id: ContainerId, facts: &str) -> Result<(), Failure> {
+    transaction.execute("UPDATE containers SET facts = ? WHERE id = ?", params![facts, id.as_bytes()])?;
+    Ok(())
 }
 
 fn layers(connection: &Connection, id: ContainerId) -> rusqlite::Result<Vec<DiffId>> {

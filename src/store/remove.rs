@@ -65,6 +65,14 @@ impl Store {
         Ok(removed)
     }
 
+    /// Notes that a layer may go once nobody has the store open, unless an image or a container has it then.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn doom_layer(&self, layer: DiffId) -> Result<(), Error> {
+        self.database().write(|transaction| Ok(doom(transaction, LAYER, layer.digest())?))
+    }
+
     pub(super) fn collect_if_alone(&self) -> Result<Vec<Digest>, Error> {
         if !self.inner.lock.try_exclusive()? {
             return Ok(Vec::new());

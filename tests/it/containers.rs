@@ -13,14 +13,14 @@ use serde_json::Value;
 use crate::support::{Need, Ran, Sandbox, User, ran, require};
 
 /// Returns a sandbox whose image `test` holds busybox.
-fn sandbox(user: User) -> Sandbox {
+pub(crate) fn sandbox(user: User) -> Sandbox {
     let sandbox =
         Sandbox::of(user).busybox("ENV FROM_IMAGE=1\nWORKDIR /work\nCMD [\"echo\", \"the image's command\"]\n");
     sandbox.build().unwrap_or_else(|failure| panic!("{}", failure.text));
     sandbox
 }
 
-fn users() -> Vec<User> {
+pub(crate) fn users() -> Vec<User> {
     if !require(Need::Busybox) {
         return Vec::new();
     }
@@ -37,19 +37,19 @@ fn users() -> Vec<User> {
 }
 
 impl Sandbox {
-    fn sh(&self, flags: &[&str], script: &str) -> Ran {
+    pub(crate) fn sh(&self, flags: &[&str], script: &str) -> Ran {
         self.kiln(&[&["run"], flags, &["test", "sh", "-c", script]].concat())
     }
 
     /// Returns what `ps -a` tells of all containers.
-    fn containers(&self) -> Vec<Value> {
+    pub(crate) fn containers(&self) -> Vec<Value> {
         let text = self.kiln(&["ps", "-a", "--no-trunc", "--format=json"]).ok();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Starts a container whose process writes `ready` and then does nothing until it is told to end, which it does
     /// with code 9.
-    fn waiting(&self, name: &str) -> Foreground {
+    pub(crate) fn waiting(&self, name: &str) -> Foreground {
         let script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done";
         let mut child = self.start(&["run", "--name", name, "test", "sh", "-c", script]);
         let mut line = String::new();
@@ -60,14 +60,14 @@ impl Sandbox {
 }
 
 /// A kiln that runs a container; killed with the test.
-struct Foreground(Child);
+pub(crate) struct Foreground(pub(crate) Child);
 
 impl Foreground {
-    fn signal(&self, signal: nix::sys::signal::Signal) {
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.0.id() as i32), signal).unwrap();
     }
 
-    fn code(mut self) -> Option<i32> {
+    pub(crate) fn code(mut self) -> Option<i32> {
         self.0.wait().unwrap().code()
     }
 }
@@ -492,7 +492,7 @@ fn names_of_the_images_commands_do_not_reach_the_terminal_raw() {
 
 #[test]
 fn the_help_is_there() {
-    for command in ["run", "start", "exec", "ps", "stop", "kill", "rm"] {
+    for command in ["run", "start", "exec", "ps", "stop", "kill", "rm", "cp", "commit", "export", "import"] {
         let help = ran(Command::new(env!("CARGO_BIN_EXE_kiln")).args([command, "--help"])).ok();
         assert!(help.contains("Usage: kiln "), "{help}");
     }

@@ -102,7 +102,7 @@ fn every_kind_of_side_is_the_same_image() {
     let stderr = sandbox.kiln(&["diff", "both.tar", "app:2"]).fails(1);
     assert!(stderr.contains("app:1, app:2"), "{stderr}");
     assert!(sandbox.kiln(&["diff", "app:1@9", "app:2"]).fails(1).contains("app:1@9 has 4 steps"));
-    assert!(sandbox.kiln(&["diff", "container:x", "app:2"]).fails(1).contains("cannot compare"));
+    assert!(sandbox.kiln(&["diff", "docker-daemon:x", "app:2"]).fails(1).contains("cannot compare"));
 }
 
 #[test]

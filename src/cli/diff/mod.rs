@@ -14,7 +14,7 @@ use crate::engine::{Diff, DiffOptions, LayerDiff};
 use crate::oci::Platform;
 use budget::Budget;
 
-/// Show what differs between two images, or what each layer of one changed
+/// Show what differs between two images, what each layer of one changed, or what a container changed
 ///
 /// Files are compared by type, content, link target, mode, owner, extended attributes and time; `A` is added, `C`
 /// changed, `D` deleted. Files that differ in nothing but their time are counted and not listed, unless --mtime is
@@ -28,8 +28,10 @@ use budget::Budget;
 ///   FILE, docker-archive:FILE[:NAME], oci-archive:FILE[:TAG]    an archive, compressed or not
 ///   DIR, oci:DIR[:TAG]     an OCI layout
 ///   DIR, dir:DIR           a directory of files
+///   NAME, container:NAME   a container as it is now
 ///   build:ID               the image that a build made (`kiln builds`)
-/// A bare word is an image before it is a file of that name; `./word` is always a file.
+/// A bare word is an image before it is a container, and that before it is a file of that name; `./word` is always a
+/// file. A single container is compared with its image, and printed as docker does.
 ///
 /// Of images elsewhere, only the layers that differ are fetched. Where the layers that both share are not here, a file
 /// of one side may be new or changed: it is listed as `C`, and --fetch-shared fetches what would tell.
@@ -115,6 +117,14 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
     let quiet = if io::stderr().is_terminal() { None } else { Some(Mode::Quiet) };
     let display = args.progress.display(quiet, session);
     let Some(second) = &args.second else {
+        // As docker, which lists directories by whose time something came or went.
+        let with_times = DiffOptions { times: true, ..options.clone() };
+        let changes =
+            display.watch(|observer| engine.container_diff(&args.first, &with_times, observer, &session.cancel))?;
+        if let Some(changes) = changes {
+            args.print(|out| args.container(&changes, out))?;
+            return if args.exit_code && !changes.files.changes.is_empty() { Err(Error::Reported) } else { Ok(()) };
+        }
         let layers = display.watch(|observer| engine.layer_diffs(&args.first, &options, observer, &session.cancel))?;
         args.print(|out| args.layers(&layers, out))?;
         let is_different = layers.iter().any(|layer| !layer.files.changes.is_empty());
@@ -175,6 +185,13 @@ impl Args {
         let limit = self.limit.filter(|&limit| limit > 0).unwrap_or(usize::MAX);
         let mut page = text::Page { out, limit: if self.stat { 0 } else { limit }, coloured: coloured() };
         page.diff(diff, &|part| self.wants(part))
+    }
+
+    fn container(&self, changes: &LayerDiff, out: &mut dyn Write) -> io::Result<()> {
+        if self.is_json() {
+            return writeln!(out, "{:#}", json::layers(std::slice::from_ref(changes)));
+        }
+        text::docker(&changes.files, out)
     }
 
     fn layers(&self, layers: &[LayerDiff], out: &mut dyn Write) -> io::Result<()> {

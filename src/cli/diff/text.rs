@@ -25,6 +25,21 @@ const BOLD: &str = "1";
 /// As much of an instruction as goes on a line beside other things.
 const INSTRUCTION_CHARACTERS: usize = 70;
 
+/// Prints changes as `docker diff` does.
+pub(super) fn docker(files: &Comparison, out: &mut dyn Write) -> io::Result<()> {
+    let mut told = std::collections::BTreeSet::new();
+    for change in files.changes.iter().filter(|change| !change.path.is_empty()) {
+        // For docker, a directory is another when something in it is.
+        let ends = change.path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
+        for above in ends.map(|end| &change.path[..end]).filter(|above| told.insert(above.to_vec())) {
+            writeln!(out, "C /{}", shown(above))?;
+        }
+        told.insert(change.path.clone());
+        writeln!(out, "{} /{}", letter(change.kind).0, shown(&change.path))?;
+    }
+    Ok(())
+}
+
 impl Page<'_> {
     /// Prints how two sides differ.
     pub(super) fn diff(&mut self, diff: &Diff, wants: &dyn Fn(Part) -> bool) -> io::Result<()> {

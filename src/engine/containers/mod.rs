@@ -1,10 +1,17 @@
 //! Containers: made of images, run in the foreground, entered, listed and removed.
 
+mod alter;
+mod commit;
+mod copy;
+mod import;
 mod make;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use commit::CommitOptions;
+pub use copy::CopyEnd;
+pub use import::ImportOptions;
 pub use make::{Pull, RunOptions};
 
 use super::{Engine, Error};
@@ -12,7 +19,7 @@ use crate::container::{Containers, Program};
 use crate::exec::{Asker, Library};
 use crate::runtime::{Running, Stdio};
 use crate::solve::{Event, Observe};
-use crate::store::{ContainerRecord, ContainerState};
+use crate::store::{ContainerId, ContainerRecord, ContainerState};
 use crate::sys::Cancel;
 
 /// A container that this process keeps.
@@ -71,6 +78,20 @@ impl Container {
     }
 }
 
+/// A container that this process keeps for a moment.
+struct Held<'a> {
+    engine: &'a Engine,
+    id: ContainerId,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.engine.store.container_ended(self.id, None) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a container stays kept as long as this process");
+        }
+    }
+}
+
 impl Engine {
     pub(super) fn keeper(&self, insecure: &[String]) -> Containers {
         Containers::new(Arc::new(Library::new(&self.store, self.client(insecure))))
@@ -97,6 +118,17 @@ impl Engine {
         let observer = nobody();
         let asker = Asker { step: None, observer: &observer, cancel };
         Ok(self.keeper(&[]).join(&record, options, stdio, asker)?)
+    }
+
+    /// Returns a container, which no other process starts or removes as long as what is returned beside it is held; one that
+    /// runs is left to who keeps it.
+    fn hold(&self, name: &str) -> Result<(ContainerRecord, Option<Held<'_>>), Error> {
+        let found = self.store.find_container(name)?;
+        if found.state() == ContainerState::Running {
+            return Ok((found, None));
+        }
+        let record = self.store.keep_container(found.id)?;
+        Ok((record, Some(Held { engine: self, id: found.id })))
     }
 
     /// Returns all containers, the last made first.

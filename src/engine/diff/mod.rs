@@ -157,7 +157,8 @@ impl DiffSide {
 }
 
 impl Engine {
-    /// Compares two of: an image here or in a registry, an image up to a step, an archive, an OCI layout, a directory.
+    /// Compares two of: an image here or in a registry, an image up to a step, an archive, an OCI layout, a directory, a
+    /// container.
     ///
     /// What is read of registries and archives is kept in the store under no name. Of layers that both sides share, none
     /// is fetched unless the options say so; [`Comparison::blind`] tells that one was missed.
@@ -176,6 +177,29 @@ impl Engine {
         let job = Job::new(self, options, observer, cancel);
         let (before, after) = (job.side(before)?, job.side(after)?);
         job.compare(&before, &after)
+    }
+
+    /// Tells what a container has changed of its image; nothing where `name` is rather that of an image.
+    ///
+    /// # Errors
+    /// As for [`Engine::diff`].
+    pub fn container_diff(
+        &self,
+        name: &str,
+        options: &DiffOptions,
+        observer: Arc<dyn Observe>,
+        cancel: &Cancel,
+    ) -> Result<Option<LayerDiff>, Error> {
+        let job = Job::new(self, options, observer, cancel);
+        let Some((before, layer, index)) = self.container_changes(name, job.asker())? else { return Ok(None) };
+        let stored = |layer: &crate::exec::Layer| {
+            let index = Some(job.library.index_bytes(layer, job.asker())?);
+            Ok(compare::Layer { diff_id: layer.diff_id()?, index })
+        };
+        let mut after = before.all.iter().map(stored).collect::<Result<Vec<_>, Error>>()?;
+        let image = after[..before.of_image].to_vec();
+        after.push(compare::Layer { diff_id: layer.diff_id, index: Some(index) });
+        Ok(Some(LayerDiff { layer, files: job.files(&image, &after)? }))
     }
 
     /// Compares every layer of one such thing with what lies below it, base first.

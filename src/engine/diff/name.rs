@@ -17,6 +17,8 @@ pub(super) enum Name {
     Directory(PathBuf),
     /// The result of a build.
     Build(String),
+    /// A container as it is now.
+    Container(String),
 }
 
 /// A name, and after how many instructions.
@@ -28,7 +30,7 @@ pub(super) struct Asked {
 
 impl Asked {
     /// Reads a side's name: `IMAGE`, `IMAGE@STEP`, `docker://IMAGE`, `docker-archive:FILE[:NAME]`,
-    /// `oci-archive:FILE[:TAG]`, `oci:DIR[:TAG]`, `dir:DIR`, `build:ID`, or a path.
+    /// `oci-archive:FILE[:TAG]`, `oci:DIR[:TAG]`, `dir:DIR`, `build:ID`, `container:NAME`, or a path.
     pub(super) fn parse(text: &str) -> Result<Asked, Error> {
         let (text, step) = split_step(text);
         let name = match text.split_once(':') {
@@ -43,7 +45,8 @@ impl Asked {
             }
             Some(("dir", path)) => Name::Directory(path.into()),
             Some(("build", id)) => Name::Build(id.to_owned()),
-            Some(("container" | "containers-storage" | "docker-daemon" | "tarball", _)) => {
+            Some(("container", name)) => Name::Container(name.to_owned()),
+            Some(("containers-storage" | "docker-daemon" | "tarball", _)) => {
                 return Err(Error::CannotCompare(text.to_owned()));
             }
             _ if is_path(text) => path(text),
@@ -108,11 +111,12 @@ mod tests {
             ("oci-archive:/none/such.tar", Name::Archive("/none/such.tar".into(), None), None),
             ("dir:rootfs", Name::Directory("rootfs".into()), None),
             ("build:0123", Name::Build("0123".into()), None),
+            ("container:web", Name::Container("web".into()), None),
             ("./none.tar", Name::Archive("./none.tar".into(), None), None),
             ("/", Name::Directory("/".into()), None),
         ] {
             assert_eq!(Asked::parse(text).unwrap(), Asked { name, step }, "{text}");
         }
-        assert!(Asked::parse("container:x").is_err());
+        assert!(Asked::parse("docker-daemon:x").is_err());
     }
 }

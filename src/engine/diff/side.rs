@@ -58,6 +58,7 @@ impl Job<'_> {
                 (layout.take(&name, &self.platform(), &self.engine.store, self.cancel)?, None)
             }
             Where::Name(Name::Build(id)) => self.build(&id)?,
+            Where::Name(Name::Container(name)) => return self.container(text, &name),
             Where::Name(Name::Image(name) | Name::Any(name)) => self.fetched(&name)?,
         };
         let mut config = image.config().value().clone();
@@ -74,7 +75,14 @@ impl Job<'_> {
         Ok(Side { name: text.to_owned(), image: Some(image), config: Some(config), is_partial, source })
     }
 
-    /// Finds what a bare name means: an image that is here, then a path, then an image elsewhere.
+    /// Returns a container as the image that it would be committed as.
+    fn container(&self, text: &str, name: &str) -> Result<Side, Error> {
+        let (layers, config) = self.engine.container_as_image(name, self.asker())?;
+        let source = Source::Layers(layers);
+        Ok(Side { name: text.to_owned(), image: None, config: Some(config), is_partial: false, source })
+    }
+
+    /// Finds what a bare name means: an image or a container that is here, then a path, then an image elsewhere.
     fn any(&self, name: &str) -> Result<Where, Error> {
         match self.engine.find(name) {
             Ok(entry) => {
@@ -83,6 +91,9 @@ impl Job<'_> {
                 // Where a layer that is lost here can be had again.
                 let reference = name.parse().ok().or_else(|| entry.references().first().cloned());
                 Ok(Where::Found(Box::new(image), reference))
+            }
+            Err(Error::NoSuchImage(_)) if self.engine.store.find_container(name).is_ok() => {
+                Ok(Where::Name(Name::Container(name.to_owned())))
             }
             Err(Error::NoSuchImage(_)) if Path::new(name).exists() => Ok(Where::Name(path(name))),
             Err(Error::NoSuchImage(_)) => Ok(Where::Name(Name::Image(name.to_owned()))),

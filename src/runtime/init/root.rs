@@ -23,11 +23,42 @@ pub(super) fn mount(root: &RootMount) -> Result<OwnedFd, Failure> {
             let overlay = Overlay { lower, upper, work, durability: *durability, userxattr: *userxattr };
             overlay.mount().step("mount / (overlay)")?;
         }
+        RootMount::Merged { layers, images, userxattr } if layers.len() > 1 => {
+            for image in images {
+                let mounted = mounted(image).and_then(|mounted| mount::attach(mounted, open(&image.place)?));
+                mounted.step(format!("mount {}", image.image.display()))?;
+            }
+            merged(layers, *userxattr)
+                .and_then(|merged| mount::attach(merged, open(place)?))
+                .step("mount / (overlay)")?;
+        }
         _ => {
             bind(place).step("mount / (bind)")?;
         }
     }
     open(place).step("open /")
+}
+
+/// Returns an overlay without a directory for changes.
+fn merged(layers: &[PathBuf], userxattr: bool) -> io::Result<OwnedFd> {
+    let mut settings: Vec<Setting<'_>> = layers.iter().map(|layer| Setting::Path("lowerdir+", layer)).collect();
+    if userxattr {
+        settings.push(Setting::Flag("userxattr"));
+    } else {
+        settings.extend(SELF_CONTAINED.map(|(key, value)| Setting::Value(key, value)));
+    }
+    let attributes = Attributes::MOUNT_ATTR_NODEV | Attributes::MOUNT_ATTR_RDONLY;
+    match mount::create("overlay", &settings, attributes) {
+        // Layers one by one are known since Linux 6.5.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            let all: Vec<String> = layers.iter().map(|layer| escaped(layer)).collect();
+            let all = all.join(":");
+            settings.retain(|setting| !matches!(setting, Setting::Path(..)));
+            settings.push(Setting::Value("lowerdir", &all));
+            mount::create("overlay", &settings, attributes)
+        }
+        made => made,
+    }
 }
 
 /// Returns a mount of an image: a copy of the one that kiln keeps, with which it shares all that the kernel has read. Mounts
