@@ -25,11 +25,12 @@ use budget::Budget;
 ///   NAME, ID               an image here, or else in its registry
 ///   NAME@3                 the image after its third instruction (`kiln history`, oldest first; 0 is nothing)
 ///   docker://NAME          the image as its registry has it
-///   FILE, docker-archive:FILE[:NAME], oci-archive:FILE[:TAG]    an archive, compressed or not
-///   DIR, oci:DIR[:TAG]     an OCI layout
+///   FILE, docker-archive:FILE, oci-archive:FILE    an archive, compressed or not
+///   DIR, oci:DIR           an OCI layout
 ///   DIR, dir:DIR           a directory of files
 ///   NAME, container:NAME   a container as it is now
 ///   build:ID               the image that a build made (`kiln builds`)
+/// `docker-archive:FILE:NAME`, `oci-archive:FILE:TAG` and `oci:DIR:TAG` choose among several images.
 /// A bare word is an image before it is a container, and that before it is a file of that name; `./word` is always a
 /// file. A single container is compared with its image, and printed as docker does.
 ///
