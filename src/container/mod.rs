@@ -128,7 +128,7 @@ impl Containers {
     /// Makes this process the keeper of a container that has ended, or never begun.
     ///
     /// # Errors
-    /// [`store::Error::ContainerRunning`], those of the store.
+    /// [`store::Error::ContainerRunning`] and [`store::Error::ContainerBusy`], those of the store.
     pub fn keep(&self, id: ContainerId) -> Result<ContainerRecord, Error> {
         Ok(self.store().keep_container(id)?)
     }

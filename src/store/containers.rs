@@ -111,7 +111,8 @@ impl ContainerRecord {
     pub fn state(&self) -> ContainerState {
         match (self.started, self.finished) {
             (None, _) => ContainerState::Created,
-            (Some(_), None) if self.is_kept() => ContainerState::Running,
+            // A kiln that is at work on what another one left when it was killed has no process.
+            (Some(_), None) if self.is_kept() && self.process.is_some() => ContainerState::Running,
             (Some(_), _) => ContainerState::Exited(self.exit_code.unwrap_or(KILLED)),
         }
     }
@@ -159,7 +160,7 @@ impl Store {
     /// Makes this process the one that keeps a container. What the one before has left undone is in the record.
     ///
     /// # Errors
-    /// [`Error::ContainerRunning`] where another process does, [`Error::NoSuchContainer`], those of the database.
+    /// [`Error::ContainerRunning`] or [`Error::ContainerBusy`] where another process does, [`Error::NoSuchContainer`], those of the database.
     pub fn keep_container(&self, id: ContainerId) -> Result<ContainerRecord, Error> {
         let keeper = own_identity()?;
         self.database().write(|transaction| {
@@ -283,7 +284,7 @@ impl Store {
     /// Removes a container and its changes, and what has stayed only for it.
     ///
     /// # Errors
-    /// [`Error::NoSuchContainer`], [`Error::ContainerRunning`] where a process other than this one keeps it,
+    /// [`Error::NoSuchContainer`], [`Error::ContainerRunning`] or [`Error::ContainerBusy`] where another process keeps it,
     /// [`Error::Io`], those of the database.
     pub fn remove_container(&self, id: ContainerId) -> Result<(), Error> {
         self.forget_container(id)?;
@@ -342,7 +343,11 @@ fn unkept(transaction: &Transaction<'_>, id: ContainerId) -> Result<ContainerRec
     let record = found.ok_or_else(|| Error::NoSuchContainer { name: id.short() })?;
     let is_own = record.keeper.as_ref().is_some_and(|keeper| keeper.pid() == std::process::id() as i32);
     if record.is_kept() && !is_own {
-        return Err(Error::ContainerRunning { name: record.name }.into());
+        return Err(match record.state() {
+            ContainerState::Running => Error::ContainerRunning { name: record.name },
+            _ => Error::ContainerBusy { name: record.name },
+        }
+        .into());
     }
     Ok(record)
 }

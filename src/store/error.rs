@@ -169,9 +169,15 @@ pub enum Error {
         /// Who has it.
         id: ContainerId,
     },
-    /// A kiln is at work on the container.
+    /// The process of the container runs.
     #[error("container {name} is running")]
     ContainerRunning {
+        /// Its name.
+        name: String,
+    },
+    /// Another kiln is at work on the container, whose process does not run.
+    #[error("another kiln is at work on container {name}")]
+    ContainerBusy {
         /// Its name.
         name: String,
     },

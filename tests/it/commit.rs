@@ -148,6 +148,32 @@ fn instructions_that_are_about_files_are_refused_where_they_stand() {
 }
 
 #[test]
+fn what_a_killed_kiln_left_is_committed_by_one_at_a_time() {
+    if !require(Need::Busybox) {
+        return;
+    }
+    let sandbox = sandbox(User::Current);
+    for round in 0..3 {
+        let victim = format!("victim-{round}");
+        let running = sandbox.waiting(&victim);
+        sandbox.kiln(&["exec", &victim, "sh", "-c", "head -c 20000000 /dev/urandom > /big"]).ok();
+        drop(running);
+        let commits = ["a", "b"].map(|name| sandbox.start(&["commit", &victim, &format!("{name}-{round}")]));
+        let images = commits.map(|commit| commit.wait_with_output().unwrap());
+        let failed: Vec<_> = images.iter().filter(|output| !output.status.success()).collect();
+        assert!(failed.len() < 2, "{failed:?}");
+        let expected = format!("error: another kiln is at work on container {victim}\n");
+        assert!(failed.iter().all(|output| String::from_utf8_lossy(&output.stderr) == expected), "{failed:?}");
+        for (name, output) in ["a", "b"].iter().zip(&images).filter(|(_, output)| output.status.success()) {
+            let image = sandbox.image(&format!("{name}-{round}"));
+            let layers = image.layers();
+            assert!(layers.iter().any(|layer| layer.paths().contains(&"big")), "{name}: {output:?}");
+        }
+        sandbox.kiln(&["rm", "-f", &victim]).ok();
+    }
+}
+
+#[test]
 fn a_killed_commit_leaves_the_container() {
     if !require(Need::Busybox) {
         return;

@@ -59,6 +59,7 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
         return ci::run(&args.rules, args.format, &provenance);
     }
     let exploration = engine.explore(&args.image, args.platform.as_ref(), &session.cancel)?;
+    drop(engine);
     let palette = if colours_wanted() { Palette::Coloured } else { Palette::Plain };
     terminal::run(&exploration, palette, &session.cancel)
 }
