@@ -9,6 +9,7 @@
 //!  diff     find ─▶ fetch what differs ─▶ compare
 //!  explore  store ─▶ layers merged
 //!  save     store ─▶ archive                            load   archive ─▶ store
+//!  make_container  image ─▶ container ─▶ process        commit   container ─▶ layer ─▶ store
 //!  recorded, explain   store ─▶ what was built, what ran and why
 //! ```
 

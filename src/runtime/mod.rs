@@ -6,6 +6,9 @@
 //!    └─ poll, wait4, remove mount points that had to be made
 //! ```
 //!
+//! A further process joins the namespaces of a container that runs: its init enters them, and what goes on in there is a
+//! child of kiln too. Standard streams are pipes, or a terminal of the container's own whose other end its init sends back.
+//!
 //! Everything is mounted by the container's init in its own mount namespace. When kiln dies, the init is killed, the
 //! kernel kills whatever else lives in the pid namespace, and the mounts go with the last of them.
 

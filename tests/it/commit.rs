@@ -428,3 +428,35 @@ fn a_running_container_is_exported_without_what_is_mounted() {
         drop(running);
     }
 }
+
+/// Where overlayfs cannot be mounted, as over another overlay, a container has a copy of all files.
+#[test]
+fn without_overlayfs_everything_is_the_same() {
+    if !(require(Need::Root) && require(Need::UserNamespaces) && require(Need::Busybox)) {
+        return;
+    }
+    let sandbox = Sandbox::new().busybox("CMD [\"true\"]\n");
+    for name in ["lower", "upper", "work", "merged"] {
+        fs::create_dir(sandbox.path(name)).unwrap();
+    }
+    let script = "mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged && set -e
+        $K build -q -t test context > /dev/null
+        $K run --name c1 test sh -c 'echo x >> /lines; rm -f /bin/vi; wc -l < /lines'
+        $K diff c1
+        $K commit c1 made:1 > /dev/null
+        $K start -a c1
+        echo in > in && $K cp in c1:/in && $K cp c1:/in out && cat out
+        $K commit c1 made:2 > /dev/null
+        $K diff made:1 made:2 --only=files --stat | grep ^files
+        $K run --rm made:2 cat /lines
+        $K export c1 | tar t | grep -cE '^(lines|in|bin/vi)$'
+        $K rm c1";
+    let program = sandbox.command(&[]).get_program().to_owned();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script]).env("K", program).current_dir(sandbox.path(""));
+    command.env("KILN_ROOT", sandbox.path("merged/root")).env("KILN_LOG", "kiln::snapshot=debug");
+    let done = ran(&mut command);
+    assert!(done.stderr.contains("overlayfs does not work here"), "{}", done.stderr);
+    let expected = "1\nC /bin\nD /bin/vi\nA /lines\n2\nin\nfiles  1 added, 1 changed, 0 deleted\nx\nx\n2\nc1\n";
+    assert_eq!(done.ok(), expected);
+}
