@@ -2,14 +2,14 @@ use std::io::{self, Write};
 
 use super::Error;
 use super::session::Session;
-use crate::engine::CommitOptions;
+use crate::engine::{CommitOptions, Meanwhile};
 use crate::oci::Reference;
 
 /// Make an image of a container's changes
 ///
 /// The image is that of the container with one more layer; it runs as the container does. Nothing is copied: what has
-/// changed is read once, and the container goes on over the layer that it has become. Of a container that runs, the
-/// files are read as they are at that moment.
+/// changed is read once, and the container goes on over the layer that it has become. A container that runs stands still
+/// while its files are read.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Args {
@@ -22,6 +22,10 @@ pub(super) struct Args {
     /// Who made it
     #[arg(short, long, value_name = "TEXT")]
     author: Option<String>,
+    /// Let a container that runs stand still meanwhile
+    #[arg(short, long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", action = clap::ArgAction::Set)]
+    pause: bool,
     /// Name or id
     #[arg(value_name = "CONTAINER")]
     container: String,
@@ -36,6 +40,7 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
         instructions: args.change.clone(),
         message: args.message.clone(),
         author: args.author.clone(),
+        meanwhile: if args.pause { Meanwhile::Paused } else { Meanwhile::Running },
     };
     let engine = session.engine_beside(&args.container)?;
     let id = engine.commit_container(&args.container, &options, &session.cancel)?;

@@ -1,10 +1,21 @@
 use super::changes::stopped;
+use super::pause::Paused;
 use super::{Containers, Error, Facts, facts};
 use crate::exec::{Asker, Stack};
 use crate::layer::{TreeKind, Writer};
 use crate::oci::{DiffId, History};
 use crate::runtime::remove_stubs;
 use crate::store::{ContainerRecord, ContainerState, Hashing};
+
+/// What a container that runs does while it is committed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Meanwhile {
+    /// Its processes stand still.
+    #[default]
+    Paused,
+    /// It goes on; what it writes may be seen in part.
+    Running,
+}
 
 /// What a container has become.
 pub struct Committed {
@@ -23,7 +34,13 @@ impl Containers {
     ///
     /// # Errors
     /// Those of reading files and of writing the layer; then the container is as before.
-    pub fn commit(&self, container: &ContainerRecord, item: History, asker: Asker<'_>) -> Result<Committed, Error> {
+    pub fn commit(
+        &self,
+        container: &ContainerRecord,
+        item: History,
+        meanwhile: Meanwhile,
+        asker: Asker<'_>,
+    ) -> Result<Committed, Error> {
         let Facts { settings, mut commits } = facts(container)?;
         let stack = self.stack(container)?;
         let mut layers = stack.diff_ids()?;
@@ -32,7 +49,12 @@ impl Containers {
             let (upper, _) = self.library.changes(&self.tree(container)?)?;
             remove_stubs(&upper, &container.stubs)?;
         }
-        let Some(layer) = self.write_layer(container, &stack, asker)? else {
+        let process = container.process.as_ref().filter(|_| container.state() == ContainerState::Running);
+        let paused = process.filter(|_| meanwhile == Meanwhile::Paused).map(Paused::new);
+        let paused = paused.transpose().map_err(Error::Pause)?;
+        let written = self.write_layer(container, &stack, asker);
+        drop(paused);
+        let Some(layer) = written? else {
             commits.push(History { empty_layer: true, ..item });
             return Ok(Committed { layers, history: commits });
         };

@@ -28,6 +28,9 @@ pub enum Error {
     /// It cannot be told which process is which.
     #[error("cannot find the process of the container")]
     Identity(#[source] io::Error),
+    /// The processes of a container could not be stopped for a moment.
+    #[error("cannot pause the container")]
+    Pause(#[source] io::Error),
     /// The container has no process now.
     #[error("container {name} is not running")]
     NotRunning {

@@ -17,6 +17,7 @@ mod commit;
 mod error;
 mod files;
 mod name;
+mod pause;
 mod settings;
 
 use std::os::fd::AsFd;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use commit::Committed;
+pub use commit::{Committed, Meanwhile};
 pub use error::Error;
 pub use files::{CopyOptions, Place, copy, copy_in, copy_out};
 pub use name::is_name;

@@ -82,7 +82,7 @@ use config::Config;
 use crate::registry;
 use crate::store::Store;
 
-pub use crate::container::{CopyOptions, SettingsMount, is_name};
+pub use crate::container::{CopyOptions, Meanwhile, SettingsMount, is_name};
 pub use crate::exec::{AgentSource, SecretSource};
 pub use crate::frontend::Allow;
 pub use crate::store::{ContainerRecord, ContainerState, Removed};

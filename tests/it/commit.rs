@@ -135,6 +135,33 @@ fn a_running_container_is_committed_without_what_its_start_has_put_there() {
 }
 
 #[test]
+fn a_running_container_stands_still_while_it_is_committed() {
+    for user in users() {
+        let sandbox = sandbox(user);
+        let running = sandbox.waiting("runs");
+        sandbox.kiln(&["exec", "runs", "sh", "-c", "head -c 60000000 /dev/zero > /big"]).ok();
+        let pid = sandbox.containers()[0]["Pid"].clone();
+        let stopped = || {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            status.lines().any(|line| line.starts_with("State:") && line.contains("T (stopped)"))
+        };
+        for (flag, expected) in [("--pause", true), ("--pause=false", false)] {
+            let mut commit = sandbox.start(&["commit", flag, "runs", "made"]);
+            let mut seen = false;
+            while commit.try_wait().unwrap().is_none() {
+                seen |= stopped();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            assert!(commit.wait().unwrap().success(), "{user:?}");
+            assert_eq!(seen, expected, "{user:?} {flag}");
+            assert!(!stopped(), "{user:?} {flag}");
+        }
+        sandbox.kiln(&["stop", "runs"]).ok();
+        assert_eq!(running.code(), Some(9), "{user:?}");
+    }
+}
+
+#[test]
 fn instructions_that_are_about_files_are_refused_where_they_stand() {
     if !require(Need::Busybox) {
         return;

@@ -1,5 +1,6 @@
 use super::alter::alter;
 use super::nobody;
+use crate::container::Meanwhile;
 use crate::engine::assemble::{descriptor, mend_history};
 use crate::engine::{Engine, Error, SideLayer};
 use crate::exec::{Asker, Layer};
@@ -21,6 +22,8 @@ pub struct CommitOptions {
     pub message: Option<String>,
     /// Who.
     pub author: Option<String>,
+    /// What a container that runs does meanwhile.
+    pub meanwhile: Meanwhile,
 }
 
 /// The layers below a container's changes, base first.
@@ -112,7 +115,7 @@ impl Engine {
         };
         let observer = nobody();
         let asker = Asker { step: None, observer: &observer, cancel };
-        let committed = containers.commit(&container, item, asker)?;
+        let committed = containers.commit(&container, item, options.meanwhile, asker)?;
         mend_history(&mut config);
         config.history.extend(committed.history);
         let mut layers = layers_of(&container, &base);
