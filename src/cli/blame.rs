@@ -8,7 +8,9 @@ use super::table::Format;
 use super::{Error, provenance};
 use crate::oci::Platform;
 
-/// Say which step of which build wrote a file of an image, and every step that touched it before
+/// Say which step of which build wrote a file of an image
+///
+/// And every step that touched it before, newest first.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// How to print

@@ -11,7 +11,7 @@ use super::{Error, builds, human};
 use crate::engine::{BetweenBuilds, Figures, StepPair};
 use crate::store::Outcome;
 
-/// Hold two builds against each other: what got slower, what got larger
+/// Say what got slower or larger from one build to another
 ///
 /// Without builds, the last one and the one before it of the same Dockerfile and context. Times are compared where a step
 /// ran in both.

@@ -5,7 +5,7 @@ use super::attach::Wish;
 use super::run::{foreground, with_dockers_codes};
 use super::session::Session;
 
-/// Run a container's command again, over what it has changed
+/// Run a container's command again, over its changes
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Take part in its output; without it kiln refuses, for containers in the background come later

@@ -6,10 +6,10 @@ use crate::oci::Reference;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A name or an id
-    #[arg(value_name = "SOURCE")]
+    #[arg(value_name = "SOURCE_IMAGE")]
     source: String,
     /// The new name
-    #[arg(value_name = "TARGET")]
+    #[arg(value_name = "TARGET_IMAGE")]
     target: Reference,
 }
 

@@ -96,6 +96,12 @@ pub struct EngineOptions {
     pub config: Option<PathBuf>,
 }
 
+impl EngineOptions {
+    fn place(&self) -> Result<PathBuf, Error> {
+        self.root.clone().map_or_else(default_root, Ok)
+    }
+}
+
 /// All operations over one store.
 #[derive(Debug)]
 pub struct Engine {
@@ -109,12 +115,17 @@ impl Engine {
     /// # Errors
     /// [`Error::NoHome`], those of the store and of the configuration.
     pub fn open(options: &EngineOptions) -> Result<Engine, Error> {
-        let root = match &options.root {
-            Some(root) => root.clone(),
-            None => default_root()?,
-        };
+        let root = options.place()?;
         let config = Config::load(options.config.as_deref())?;
         Ok(Engine { store: Store::open(&root)?, config })
+    }
+
+    /// Opens the store if there is one, and makes nothing if there is none.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn open_existing(options: &EngineOptions) -> Result<Option<Engine>, Error> {
+        if options.place()?.exists() { Engine::open(options).map(Some) } else { Ok(None) }
     }
 
     /// Enters the user namespace in which a container of this user runs, so that its processes and files can be reached;
@@ -123,10 +134,7 @@ impl Engine {
     /// # Errors
     /// [`Error::NoHome`], [`Error::UserNamespace`].
     pub fn enter_namespace_of(options: &EngineOptions, container: &str) -> Result<(), Error> {
-        let root = match &options.root {
-            Some(root) => root.clone(),
-            None => default_root()?,
-        };
+        let root = options.place()?;
         let keeper = Store::keeper_in(&root, container).and_then(|keeper| keeper.open().ok().flatten());
         if let Some(keeper) = keeper {
             crate::runtime::enter_user_namespace_of(keeper)?;

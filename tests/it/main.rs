@@ -8,6 +8,7 @@ mod build;
 mod builds;
 mod cache;
 mod check;
+mod command_line;
 mod commit;
 mod compression;
 mod containers;

@@ -14,7 +14,9 @@ use crate::engine::{Diff, DiffOptions, LayerDiff};
 use crate::oci::Platform;
 use budget::Budget;
 
-/// Show what differs between two images, what each layer of one changed, or what a container changed
+/// Show what differs between images, layers, builds or containers
+///
+/// Of two, what differs between them; of one image, what each layer of it changed; of one container, what it changed.
 ///
 /// Files are compared by type, content, link target, mode, owner, extended attributes and time; `A` is added, `C`
 /// changed, `D` deleted. Files that differ in nothing but their time are counted and not listed, unless --mtime is

@@ -19,7 +19,7 @@ use super::table::Format;
 use crate::oci::Platform;
 use view::Palette;
 
-/// Look around in an image: its layers, the files of each, what each changed, and what is wasted
+/// Look around in an image: layers, files, changes and waste
 ///
 /// Beside each file stands what the layer did to it: `A` added, `M` modified, `R` removed, `W` written again as it was,
 /// which takes its bytes twice; `·` marks a directory with changes in it. `?` lists the keys; they are dive's where it
