@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use kiln::context::{Context, DigestCache, Ignore, Scope, StatKey};
+use kiln::context::{Context, DigestCache, Entry, Ignore, Scope, StatKey};
 use kiln::diagnostic::Source;
 use kiln::oci::Digest;
 use walkdir::WalkDir;
@@ -51,8 +51,8 @@ fn digests(criterion: &mut Criterion) {
     let cold = Context::open(directory.path(), rules(), None).unwrap();
     let warm = Context::open(directory.path(), rules(), Some(Arc::new(Memory::default()))).unwrap();
     let digest = |context: &Context| {
-        let entries = context.list(b"").unwrap();
-        context.digests(&entries).unwrap()
+        let entries: Vec<Entry> = context.list(b"").unwrap().into_iter().collect();
+        context.digests().of(&entries).unwrap()
     };
     digest(&warm);
 

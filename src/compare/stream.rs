@@ -42,7 +42,7 @@ impl Stream {
         let bytes = layer.index.clone().ok_or(Error::MissingIndex(layer.diff_id))?;
         let source = if sorted {
             let index = Index::from_bytes(bytes.as_ref()).map_err(|source| failed(layer, source))?;
-            let mut entries: Vec<(u32, Entry)> = (0..).zip(index.entries).collect();
+            let mut entries: Vec<(u32, Entry)> = (0..).zip(index.entries()).collect();
             // A stable sort: of entries with one path, the layer's own order stays.
             entries.sort_by(|(_, a), (_, b)| in_tree_order(&a.path, &b.path));
             Source::Sorted(entries.into_iter())

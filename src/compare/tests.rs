@@ -24,7 +24,7 @@ fn entry(text: &str) -> Entry {
 }
 
 fn layer(entries: Vec<Entry>) -> Layer {
-    let bytes = Index { entries }.to_bytes();
+    let bytes = Index::from_iter(entries).to_bytes();
     Layer { diff_id: DiffId::new(Digest::of(&bytes)), index: Some(IndexBytes::new(bytes)) }
 }
 
@@ -250,7 +250,7 @@ fn shown(before: &[Layer], after: &[Layer]) -> String {
     let layer = |layer: &Layer| {
         let index = Index::from_bytes(layer.index.as_ref().unwrap().as_ref()).unwrap();
         let entry = |entry: &Entry| format!("{}:{:?}", String::from_utf8_lossy(&entry.path), entry.kind);
-        index.entries.iter().map(entry).collect::<Vec<_>>()
+        index.entries().map(|found| entry(&found)).collect::<Vec<_>>()
     };
     let stack = |layers: &[Layer]| layers.iter().map(layer).collect::<Vec<_>>();
     let changes = naive(before, after);
@@ -331,6 +331,6 @@ proptest! {
         while reader.read(&mut entry).unwrap() {
             entries.push(entry.clone());
         }
-        prop_assert_eq!(Index { entries }, Index::from_bytes(bytes.as_ref()).unwrap());
+        prop_assert_eq!(Index::from_iter(entries), Index::from_bytes(bytes.as_ref()).unwrap());
     }
 }

@@ -1,6 +1,7 @@
+mod digests;
 mod walk;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -12,17 +13,19 @@ use std::time::SystemTime;
 use rayon::prelude::*;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
+pub use digests::Digests;
 pub use walk::{Fate, Listed, Listing, Tally, Walk};
 
 use super::digest::{DigestCache, StatKey, hash};
 use super::{Error, Ignore, Owners, Scope, Verdict, nearest};
-use crate::layer::{Metadata, Mtime};
+use crate::layer::{Metadata, Mtime, Packed};
 use crate::oci::Digest;
 use crate::sys::Cancel;
 
 /// What an entry of a context is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// A regular file.
     File {
@@ -55,7 +58,7 @@ pub enum Kind {
 }
 
 /// One file, directory or link of a context.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Relative to the root of the context, `/`-separated; `""` is the root.
     pub path: Vec<u8>,
@@ -202,7 +205,7 @@ impl Context {
     ///
     /// # Errors
     /// When a directory cannot be read.
-    pub fn list(&self, path: &[u8]) -> Result<Vec<Entry>, Error> {
+    pub fn list(&self, path: &[u8]) -> Result<Packed<Entry>, Error> {
         self.list_in(path, &self.scope(path))
     }
 
@@ -230,35 +233,9 @@ impl Context {
         Err(Error::Changed { path: self.full(path) })
     }
 
-    /// Returns the digest of the content of each regular file among `entries`; of anything else, of nothing.
-    ///
-    /// # Errors
-    /// When a file cannot be read, or changes while it is.
-    pub fn digests(&self, entries: &[Entry]) -> Result<Vec<Digest>, Error> {
-        let empty = Digest::of(b"");
-        let known = |entry: &Entry| match entry.kind {
-            Kind::File { size_bytes: 1.. } => self.cache.as_ref().and_then(|cache| cache.get(&entry.key)),
-            _ => Some(empty),
-        };
-        let mut digests: Vec<Option<Digest>> = entries.iter().map(known).collect();
-        // Names of one file are read once: a tree of hard links would be read as often as it has names.
-        let mut first: HashMap<StatKey, usize> = HashMap::new();
-        let is_first = |&index: &usize| {
-            let entry = &entries[index];
-            digests[index].is_none() && (entry.links < 2 || *first.entry(entry.key).or_insert(index) == index)
-        };
-        let unknown: Vec<usize> = (0..entries.len()).filter(is_first).collect();
-        let hashed: Vec<(Digest, bool)> =
-            unknown.par_iter().map(|&index| self.hash(&entries[index])).collect::<Result<_, Error>>()?;
-        for (index, (digest, settled)) in unknown.into_iter().zip(hashed) {
-            digests[index] = Some(digest);
-            if let Some(cache) = self.cache.as_ref().filter(|_| settled) {
-                cache.put(entries[index].key, digest);
-            }
-        }
-        let of_first = |entry: &Entry| first.get(&entry.key).and_then(|&index| digests[index]);
-        let all = entries.iter().zip(&digests).map(|(entry, digest)| digest.or_else(|| of_first(entry)));
-        Ok(all.map(|digest| digest.unwrap_or(empty)).collect())
+    /// Returns what digests the files of this context.
+    pub fn digests(&self) -> Digests<'_> {
+        Digests::new(self)
     }
 
     /// Says why a path is not in the context.
@@ -311,26 +288,30 @@ impl Context {
         scope
     }
 
-    fn list_in(&self, path: &[u8], scope: &Scope) -> Result<Vec<Entry>, Error> {
+    fn list_in(&self, path: &[u8], scope: &Scope) -> Result<Packed<Entry>, Error> {
         let children = self.seen_in(path, scope)?;
         if children.iter().all(|child| child.kind != Kind::Directory) {
-            return Ok(children);
+            return Ok(children.into_iter().collect());
         }
-        let below: Vec<Vec<Entry>> =
+        let below: Vec<Packed<Entry>> =
             children.into_par_iter().map(|child| self.with_content(child, scope)).collect::<Result<_, Error>>()?;
-        Ok(below.into_iter().flatten().collect())
+        let mut all = Packed::new();
+        below.into_iter().for_each(|below| all.append(below));
+        Ok(all)
     }
 
     /// Returns an entry and everything below it; nothing for an ignored directory with nothing in it to see.
-    fn with_content(&self, entry: Entry, scope: &Scope) -> Result<Vec<Entry>, Error> {
+    fn with_content(&self, entry: Entry, scope: &Scope) -> Result<Packed<Entry>, Error> {
         if entry.kind != Kind::Directory {
-            return Ok(vec![entry]);
+            return Ok(Packed::from_iter([entry]));
         }
-        let mut below = self.list_in(&entry.path, &self.ignore.enter(scope, &entry.path))?;
-        if !entry.ignored || !below.is_empty() {
-            below.insert(0, entry);
+        let below = self.list_in(&entry.path, &self.ignore.enter(scope, &entry.path))?;
+        if entry.ignored && below.is_empty() {
+            return Ok(below);
         }
-        Ok(below)
+        let mut all = Packed::from_iter([entry]);
+        all.append(below);
+        Ok(all)
     }
 
     fn seen_in(&self, path: &[u8], scope: &Scope) -> Result<Vec<Entry>, Error> {

@@ -88,6 +88,11 @@ impl Ignore {
         Ignore::default()
     }
 
+    /// Tells whether there are no rules.
+    pub fn sees_all(&self) -> bool {
+        self.rules.is_empty()
+    }
+
     /// Reads an ignore file.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ mod pattern;
 
 pub use archive::{ARCHIVE_START_BYTES, Owners, is_archive, unpack};
 pub use digest::{DigestCache, StatKey};
-pub use directory::{Absence, Context, Entry, Fate, Kind, Listed, Listing, Tally, Walk};
+pub use directory::{Absence, Context, Digests, Entry, Fate, Kind, Listed, Listing, Tally, Walk};
 pub use error::Error;
 pub use ignore::{Ignore, Scope, Verdict};
 pub use nearest::nearest;

@@ -238,11 +238,11 @@ fn touches(indexes: &[Arc<Index>], path: &[u8]) -> Vec<Touch> {
     let mut touches = Vec::new();
     let mut before: Option<(Kind, Metadata)> = None;
     for (layer, index) in indexes.iter().enumerate() {
-        let is_removed = before.is_some() && index.entries.iter().any(|entry| removes(&entry.kind, &entry.path, path));
+        let is_removed = before.is_some() && index.entries().any(|entry| removes(&entry.kind, &entry.path, path));
         if is_removed {
             before = None;
         }
-        let found = index.entries.iter().find(|entry| entry.path == path && !is_deletion(&entry.kind));
+        let found = index.entries().find(|entry| entry.path == path && !is_deletion(&entry.kind));
         let Some(entry) = found else {
             if is_removed {
                 touches.push(Touch { layer, change: TouchKind::Removed, metadata: None });
@@ -281,7 +281,7 @@ fn removes(kind: &Kind, at: &[u8], path: &[u8]) -> bool {
 /// Returns what a name of a layer is, where it is another name of a file of the same layer.
 fn content_of(index: &Index, kind: &Kind) -> Kind {
     let Kind::Hardlink { target } = kind else { return kind.clone() };
-    let file = index.entries.iter().find(|entry| entry.path == *target && matches!(entry.kind, Kind::File { .. }));
+    let file = index.entries().find(|entry| entry.path == *target && matches!(entry.kind, Kind::File { .. }));
     file.map_or_else(|| kind.clone(), |file| file.kind.clone())
 }
 
@@ -308,7 +308,7 @@ mod tests {
             kind: kind.clone(),
             metadata: Metadata { mode: *mode, ..Metadata::default() },
         };
-        Arc::new(Index { entries: entries.iter().map(entry).collect() })
+        Arc::new(entries.iter().map(entry).collect())
     }
 
     fn file(text: &str) -> Kind {

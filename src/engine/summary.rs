@@ -60,13 +60,17 @@ impl Engine {
 }
 
 fn directories(index: &Arc<Index>) -> Vec<(EntryPath, u64)> {
-    let mut sizes: BTreeMap<&[u8], u64> = BTreeMap::new();
-    for entry in &index.entries {
+    let mut sizes: BTreeMap<EntryPath, u64> = BTreeMap::new();
+    for entry in index.entries() {
         if let Kind::File { size, .. } = entry.kind {
-            *sizes.entry(top(&entry.path)).or_default() += size;
+            let directory = top(&entry.path);
+            match sizes.get_mut(directory) {
+                Some(sum) => *sum += size,
+                None => drop(sizes.insert(directory.to_vec(), size)),
+            }
         }
     }
-    let mut sizes: Vec<(EntryPath, u64)> = sizes.into_iter().map(|(path, size)| (path.to_vec(), size)).collect();
+    let mut sizes: Vec<(EntryPath, u64)> = sizes.into_iter().collect();
     sizes.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
     sizes
 }

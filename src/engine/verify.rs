@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::thread;
@@ -139,19 +139,19 @@ fn image_difference(
 /// Returns the first entry that two layers do not share, and in what it differs.
 fn different_file(one: &Index, other: &Index) -> Option<(String, String)> {
     let shown = |entry: &Entry| format!("/{}", String::from_utf8_lossy(&entry.path));
-    let theirs: BTreeMap<&[u8], &Entry> = other.entries.iter().map(|entry| (&entry.path[..], entry)).collect();
-    for entry in &one.entries {
+    let theirs: BTreeMap<Vec<u8>, Entry> = other.entries().map(|entry| (entry.path.clone(), entry)).collect();
+    for entry in one.entries() {
         let what = match theirs.get(&entry.path[..]) {
             None => Some("being there".to_owned()),
-            Some(theirs) => different_in(entry, theirs),
+            Some(theirs) => different_in(&entry, theirs),
         };
         if let Some(what) = what {
-            return Some((shown(entry), what));
+            return Some((shown(&entry), what));
         }
     }
-    let ours: BTreeMap<&[u8], &Entry> = one.entries.iter().map(|entry| (&entry.path[..], entry)).collect();
-    let new = other.entries.iter().find(|entry| !ours.contains_key(&entry.path[..]))?;
-    Some((shown(new), "being there".to_owned()))
+    let ours: BTreeSet<Vec<u8>> = one.entries().map(|entry| entry.path).collect();
+    let new = other.entries().find(|entry| !ours.contains(&entry.path))?;
+    Some((shown(&new), "being there".to_owned()))
 }
 
 fn different_in(one: &Entry, other: &Entry) -> Option<String> {
@@ -213,7 +213,7 @@ mod tests {
                 Some(("/b", "owner")),
             ),
         ] {
-            let found = different_file(&Index { entries: first() }, &Index { entries: second });
+            let found = different_file(&first().into_iter().collect(), &second.into_iter().collect());
             let expected = expected.map(|(path, what)| (path.to_owned(), what.to_owned()));
             assert_eq!(found, expected);
         }

@@ -77,7 +77,7 @@ impl Executor {
         };
         let writer = Writer::new(self.library.store().ingest_with(Hashing::Caller)?);
         let base_files = file::Stack { view: &view, content: &*content };
-        let writer = file::write(&change.selection, &sources(work, &trees), base_files, &options, writer)?;
+        let writer = file::write(change.selection, &sources(work, &trees), base_files, &options, writer)?;
         let (ingest, finished) = writer.finish()?;
         ingest.commit(Some((finished.diff_id.digest(), finished.size_bytes)))?;
         work.observer.observe(Event::Kept { step: work.id, layer_bytes: finished.size_bytes });

@@ -207,7 +207,7 @@ impl Library {
             self.index_by_reading(layer, asker)?;
         }
         let index = self.index_of(diff_id)?;
-        if index.entries.len() < LEAST_ENTRIES {
+        if index.len() < LEAST_ENTRIES {
             return Ok(false);
         }
         let size = self.store.layer_size(diff_id)?.ok_or(Error::LostLayer(diff_id))?;
@@ -391,7 +391,7 @@ impl Library {
             return Ok(Box::new(Slice::new(file, offset, size)));
         }
         let index = self.index(layer, asker)?;
-        let entry = index.entries.get(node.id.entry as usize).ok_or(Error::LostLayer(diff_id))?;
+        let entry = index.get(node.id.entry as usize).ok_or(Error::LostLayer(diff_id))?;
         Ok(Box::new(crate::fs::Root::open(tree.path())?.open_file(&entry.path)?))
     }
 

@@ -25,14 +25,14 @@ impl Library {
 
     fn rewrite(&self, layer: &Layer, epoch: Mtime, asker: Asker<'_>) -> Result<Layer, Error> {
         let index = self.index(layer, asker)?;
-        if index.entries.iter().all(|entry| entry.metadata.mtime.seconds <= epoch.seconds) {
+        if index.entries().all(|entry| entry.metadata.mtime.seconds <= epoch.seconds) {
             return Ok(layer.clone());
         }
         let (_, mut tar) = self.tar(layer, asker)?;
         let mut at = 0;
         let ingest = self.store().ingest_with(Hashing::Caller)?;
         let mut writer = Writer::new(asker.cancel.guard(ingest));
-        for entry in &index.entries {
+        for entry in index.entries() {
             let metadata = Metadata { mtime: entry.metadata.mtime.min(epoch), ..entry.metadata.clone() };
             let (offset, size) = entry.kind.extent();
             if size > 0 {

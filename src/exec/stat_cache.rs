@@ -1,4 +1,4 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -16,10 +16,48 @@ pub struct StatCache {
     files: Mutex<Option<Files>>,
 }
 
+/// Rows are sorted by [`inode`] and searched: a table of a million keys takes twice the room.
 #[derive(Debug)]
 struct Files {
-    known: HashMap<StatKey, Digest>,
-    new: HashMap<StatKey, Digest>,
+    known: Vec<StatDigest>,
+    new: Vec<StatDigest>,
+    /// What will be sorted into `new` once there is enough of it.
+    recent: HashMap<StatKey, Digest>,
+}
+
+/// How much `recent` holds at the least before it is sorted in.
+const RECENT_FILES: usize = 8192;
+
+impl Files {
+    fn get(&self, key: &StatKey) -> Option<Digest> {
+        let row = row(key, Digest::from_bytes([0; 32]));
+        find(&self.known, &row).or_else(|| self.recent.get(key).copied()).or_else(|| find(&self.new, &row))
+    }
+
+    fn put(&mut self, key: StatKey, digest: Digest) {
+        self.recent.insert(key, digest);
+        // In proportion, so that each file is sorted but a few times.
+        if self.recent.len() >= RECENT_FILES.max(self.new.len() / 4) {
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        self.new.extend(self.recent.drain().map(|(key, digest)| row(&key, digest)));
+        self.new.sort_unstable_by_key(inode);
+    }
+}
+
+fn inode(row: &StatDigest) -> (u64, u64) {
+    (row.device, row.inode)
+}
+
+/// Returns the digest of the row that differs from `wanted` in nothing else.
+fn find(rows: &[StatDigest], wanted: &StatDigest) -> Option<Digest> {
+    let first = rows.partition_point(|row| inode(row) < inode(wanted));
+    let same_inode = rows[first..].iter().take_while(|row| inode(row) == inode(wanted));
+    let mut digests = same_inode.map(|row| (row.digest, StatDigest { digest: wanted.digest, ..*row }));
+    digests.find(|(_, row)| row == wanted).map(|(digest, _)| digest)
 }
 
 impl StatCache {
@@ -35,49 +73,35 @@ impl StatCache {
     /// # Errors
     /// Those of the store.
     pub fn save(&self) -> Result<(), store::Error> {
-        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Files { known, new }) = &*files else { return Ok(()) };
-        if new.is_empty() {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(files) = &mut *files else { return Ok(()) };
+        files.settle();
+        if files.new.is_empty() {
             return Ok(());
         }
-        // Only the inode tells that a file is the same one as before.
-        let changed: HashSet<(u64, u64)> = new.keys().map(|key| (key.device, key.inode)).collect();
-        let gone: Vec<(u64, u64)> =
-            known.keys().map(|key| (key.device, key.inode)).filter(|inode| changed.contains(inode)).collect();
-        let rows: Vec<StatDigest> = new.iter().map(|(key, digest)| row(key, *digest)).collect();
-        self.store.save_stat_digests(&self.scope, &rows, &gone)
+        self.store.save_stat_digests(&self.scope, &files.new)
     }
 
     fn load(&self) -> Files {
         // A cache that cannot be read is an empty one.
-        let rows = self.store.stat_digests(&self.scope).unwrap_or_default();
+        let mut known = self.store.stat_digests(&self.scope).unwrap_or_default();
         // Was the clock set back since, a file may change at the very time at which it changed before.
         let now = jiff::Timestamp::now().as_nanosecond();
-        let past = rows.iter().filter(|row| i128::from(row.ctime_ns) <= now);
-        Files { known: past.map(|row| (key(row), row.digest)).collect(), new: HashMap::new() }
+        known.retain(|row| i128::from(row.ctime_ns) <= now);
+        known.sort_unstable_by_key(inode);
+        Files { known, new: Vec::new(), recent: HashMap::new() }
     }
 }
 
 impl DigestCache for StatCache {
     fn get(&self, key: &StatKey) -> Option<Digest> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let files = files.get_or_insert_with(|| self.load());
-        files.known.get(key).or_else(|| files.new.get(key)).copied()
+        files.get_or_insert_with(|| self.load()).get(key)
     }
 
     fn put(&self, key: StatKey, digest: Digest) {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        files.get_or_insert_with(|| self.load()).new.insert(key, digest);
-    }
-}
-
-fn key(row: &StatDigest) -> StatKey {
-    StatKey {
-        device: row.device,
-        inode: row.inode,
-        size_bytes: row.size,
-        mtime: time(row.mtime_ns),
-        ctime: time(row.ctime_ns),
+        files.get_or_insert_with(|| self.load()).put(key, digest);
     }
 }
 
@@ -93,10 +117,6 @@ fn row(key: &StatKey, digest: Digest) -> StatDigest {
 }
 
 const SECOND: i64 = 1_000_000_000;
-
-fn time(nanoseconds: i64) -> Mtime {
-    Mtime { seconds: nanoseconds.div_euclid(SECOND), nanoseconds: nanoseconds.rem_euclid(SECOND) as u32 }
-}
 
 /// Times beyond the year 2262 come out wrong, which costs reading the file again.
 fn nanoseconds(time: Mtime) -> i64 {
@@ -125,5 +145,25 @@ mod tests {
         let later = StatCache::new(&store, directory.path());
         assert_eq!(later.get(&at(now - 10)), Some(digest));
         assert_eq!(later.get(&at(now + 3600)), None);
+    }
+
+    #[test]
+    fn files_are_found_before_and_after_they_are_sorted_in() {
+        let mut files = Files { known: Vec::new(), new: Vec::new(), recent: HashMap::new() };
+        let time = Mtime { seconds: -1, nanoseconds: 5 };
+        let key = |inode| StatKey { device: inode % 3, inode, size_bytes: 1, mtime: time, ctime: time };
+        let digest = |inode: u64| Digest::of(&inode.to_le_bytes());
+        let count = 3 * RECENT_FILES as u64 + 7;
+        for inode in (0..count).rev() {
+            files.put(key(inode), digest(inode));
+        }
+        assert!(!files.new.is_empty() && !files.recent.is_empty());
+        assert!((0..count).all(|inode| files.get(&key(inode)) == Some(digest(inode))));
+        assert_eq!(files.get(&StatKey { size_bytes: 2, ..key(1) }), None);
+        // A file that changed meanwhile has two rows for its inode.
+        let changed = StatKey { size_bytes: 2, ..key(1) };
+        files.put(changed, digest(count));
+        files.settle();
+        assert_eq!((files.get(&changed), files.get(&key(1))), (Some(digest(count)), Some(digest(1))));
     }
 }

@@ -164,7 +164,7 @@ impl<R: Read> Scanner<R> {
     }
 
     fn entry(&mut self, header: Header, visitor: &mut dyn Visit) -> Result<(), Error> {
-        if self.index.entries.len() as u64 >= self.limits.entries {
+        if self.index.len() as u64 >= self.limits.entries {
             return Err(Error::Limit { what: "entries", limit: self.limits.entries });
         }
         let path = clean(&header.path, header.offset)?;
@@ -246,15 +246,14 @@ impl<R: Read> Scanner<R> {
                 _ => drop(linkable.insert(path.clone())),
             }
         }
-        self.index.entries.push(Entry { path, kind, metadata });
+        self.index.push(&Entry { path, kind, metadata });
     }
 
     fn linkable(&mut self) -> &HashSet<EntryPath> {
-        let entries = &self.index.entries;
+        let entries = self.index.entries();
         self.linkable.get_or_insert_with(|| {
-            let files =
-                entries.iter().filter(|entry| !matches!(entry.kind, Kind::Directory | Kind::Whiteout | Kind::Opaque));
-            files.map(|entry| entry.path.clone()).collect()
+            let files = entries.filter(|entry| !matches!(entry.kind, Kind::Directory | Kind::Whiteout | Kind::Opaque));
+            files.map(|entry| entry.path).collect()
         })
     }
 }

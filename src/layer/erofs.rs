@@ -102,7 +102,7 @@ impl Image {
             data_block: 0,
             blocks: 0,
         };
-        for entry in &index.entries {
+        for entry in index.entries() {
             image.add(&entry.path, &entry.kind, &entry.metadata, xattrs)?;
         }
         image.lay_out()?;

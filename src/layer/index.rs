@@ -1,17 +1,16 @@
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read, Take, Write};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::oci::Digest;
 
-use super::{Entry, Error, Kind, Metadata, Mtime};
+use super::{Entry, Error, Kind, Metadata, Mtime, Packed, Unpacked};
 
-/// What is in a layer, in the order of its archive.
+/// What is in a layer, in the order of its archive: every entry, and deletions where their markers stand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Index {
-    /// Every entry. Deletions stand where their markers do.
-    pub entries: Vec<Entry>,
+    entries: Packed<Entry>,
 }
 
 /// The first byte of an index's bytes; changes whenever [`Record`] does.
@@ -46,21 +45,61 @@ enum RecordKind<'a> {
 }
 
 impl Index {
+    /// Returns the number of entries.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Tells whether there are no entries.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Iterates over the entries, each made anew.
+    pub fn entries(&self) -> Unpacked<'_, Entry> {
+        self.entries.iter()
+    }
+
+    /// Returns the entry at `place`.
+    pub fn get(&self, place: usize) -> Option<Entry> {
+        self.entries.get(place)
+    }
+
+    /// Appends an entry.
+    pub(super) fn push(&mut self, entry: &Entry) {
+        self.entries.push(entry);
+    }
+
     /// Returns the index in kiln's own compact form.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut plain = Vec::with_capacity(self.entries.len() * 64);
-        let mut before: &[u8] = &[];
-        for entry in &self.entries {
-            let record = Record::of(entry, before);
-            plain = postcard::to_extend(&record, plain).expect("a record in memory can be written to memory");
-            before = &entry.path;
-        }
-        // Half of an index is digests, which do not compress; the fastest level finds the rest.
         let mut bytes = vec![VERSION];
-        bytes.extend((self.entries.len() as u32).to_le_bytes());
-        bytes.extend((plain.len() as u64).to_le_bytes());
-        bytes.extend(zstd::bulk::compress(&plain, 1).expect("memory can be compressed"));
+        bytes.extend((self.len() as u32).to_le_bytes());
+        let length_at = bytes.len();
+        bytes.extend([0; 8]);
+        let (mut bytes, length) = self.compress_onto(bytes).expect("memory can be compressed");
+        bytes[length_at..][..8].copy_from_slice(&length.to_le_bytes());
         bytes
+    }
+
+    /// Appends all records to `bytes`, compressed; returns how many bytes they have plain.
+    fn compress_onto(&self, bytes: Vec<u8>) -> io::Result<(Vec<u8>, u64)> {
+        // Half of an index is digests, which do not compress; the fastest level finds the rest.
+        let mut encoder = zstd::Encoder::new(bytes, 1)?;
+        let (mut plain, mut length) = (Vec::new(), 0);
+        let mut before = Vec::new();
+        for entry in self.entries() {
+            let record = Record::of(&entry, &before);
+            plain = postcard::to_extend(&record, plain).map_err(io::Error::other)?;
+            if plain.len() >= CHUNK_BYTES {
+                length += plain.len() as u64;
+                encoder.write_all(&plain)?;
+                plain.clear();
+            }
+            before = entry.path;
+        }
+        length += plain.len() as u64;
+        encoder.write_all(&plain)?;
+        Ok((encoder.finish()?, length))
     }
 
     /// Reads what [`Index::to_bytes`] returned.
@@ -68,20 +107,19 @@ impl Index {
     /// # Errors
     /// [`Error::IndexVersion`] and [`Error::IndexDamaged`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Index, Error> {
-        /// No layer has an index near this; a damaged length must not exhaust memory.
-        const MAX_BYTES: u64 = 8 << 30;
-        let head = Head::of(bytes)?;
-        let length = Some(head.length).filter(|&length| length <= MAX_BYTES).ok_or(Error::IndexDamaged)?;
-        let plain = zstd::bulk::decompress(&bytes[HEAD_BYTES..], length as usize).map_err(|_| Error::IndexDamaged)?;
+        let mut reader = IndexReader::over(bytes)?;
+        let mut entry = Entry::blank();
         let mut index = Index::default();
-        let mut rest = &plain[..];
-        for _ in 0..head.count {
-            let (record, after) = postcard::take_from_bytes::<Record<'_>>(rest).map_err(|_| Error::IndexDamaged)?;
-            let before = index.entries.last().map_or(&[][..], |entry| &entry.path);
-            index.entries.push(record.entry(before).ok_or(Error::IndexDamaged)?);
-            rest = after;
+        while reader.read(&mut entry)? {
+            index.push(&entry);
         }
-        if rest.is_empty() { Ok(index) } else { Err(Error::IndexDamaged) }
+        if reader.is_over() { Ok(index) } else { Err(Error::IndexDamaged) }
+    }
+}
+
+impl FromIterator<Entry> for Index {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Index {
+        Index { entries: entries.into_iter().collect() }
     }
 }
 
@@ -125,15 +163,15 @@ impl AsRef<[u8]> for IndexBytes {
 }
 
 /// Reads the entries of an index one by one, and keeps none: an index of a million entries would fill memory.
-pub struct IndexReader {
-    records: zstd::Decoder<'static, Cursor<IndexBytes>>,
+pub struct IndexReader<B: AsRef<[u8]> = IndexBytes> {
+    records: Take<zstd::Decoder<'static, Cursor<B>>>,
     /// What is decompressed and not read yet, from `start`.
     buffer: Vec<u8>,
     start: usize,
     left: u32,
 }
 
-/// How much is decompressed at once. A record may be longer.
+/// How much is compressed and decompressed at once. A record may be longer.
 const CHUNK_BYTES: usize = 64 << 10;
 
 impl IndexReader {
@@ -142,11 +180,17 @@ impl IndexReader {
     /// # Errors
     /// [`Error::IndexVersion`] and [`Error::IndexDamaged`].
     pub fn new(bytes: IndexBytes) -> Result<IndexReader, Error> {
+        IndexReader::over(bytes)
+    }
+}
+
+impl<B: AsRef<[u8]>> IndexReader<B> {
+    fn over(bytes: B) -> Result<IndexReader<B>, Error> {
         let head = Head::of(bytes.as_ref())?;
         let mut records = Cursor::new(bytes);
         records.set_position(HEAD_BYTES as u64);
         let records = zstd::Decoder::with_buffer(records).map_err(|_| Error::IndexDamaged)?;
-        Ok(IndexReader { records, buffer: Vec::new(), start: 0, left: head.count })
+        Ok(IndexReader { records: records.take(head.length), buffer: Vec::new(), start: 0, left: head.count })
     }
 
     /// Reads the next entry over the one before, which `entry` must hold still; tells whether there was one.
@@ -171,6 +215,11 @@ impl IndexReader {
                 Err(_) => return Err(Error::IndexDamaged),
             }
         }
+    }
+
+    /// Tells whether nothing comes after what was read.
+    fn is_over(&self) -> bool {
+        self.start == self.buffer.len() && self.records.limit() == 0
     }
 
     fn refill(&mut self) -> Result<(), Error> {
@@ -198,13 +247,6 @@ impl<'a> Record<'a> {
             mtime: *mtime,
             xattrs: xattrs.iter().map(|(name, value)| (&name[..], &value[..])).collect(),
         }
-    }
-
-    fn entry(self, before: &[u8]) -> Option<Entry> {
-        let path = [before.get(..self.shared as usize)?, self.rest].concat();
-        let xattrs = self.xattrs.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
-        let metadata = Metadata { mode: self.mode, uid: self.uid, gid: self.gid, mtime: self.mtime, xattrs };
-        Some(Entry { path, kind: self.kind.kind(), metadata })
     }
 }
 

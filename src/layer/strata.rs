@@ -10,7 +10,8 @@ use super::{Entry, EntryPath, Index, Kind, Metadata, View, in_tree_order};
 /// order of a tree, the root first, so what is below one follows it.
 #[derive(Debug, Clone)]
 pub struct Strata {
-    layers: Vec<Arc<Index>>,
+    /// The entries of each layer, whole: an [`Index`] is read in order alone, and these are looked at anywhere.
+    layers: Vec<Arc<[Entry]>>,
     names: Vec<u8>,
     places: Vec<Place>,
     versions: Vec<Version>,
@@ -86,12 +87,13 @@ pub struct Changes {
 impl Strata {
     /// Merges the layers of a stack, base first.
     pub fn of(layers: Vec<Arc<Index>>) -> Strata {
-        let strata = Builder::new(layers).build();
+        let entries = |layers: &[Arc<Index>]| layers.iter().map(|layer| layer.entries().collect()).collect();
+        let strata = Builder::new(entries(&layers)).build();
         if !strata.leads_through_links() {
             return strata;
         }
         // An entry below a symbolic link of another layer is somewhere else than it says.
-        Builder::new(without_links(&strata.layers)).build()
+        Builder::new(without_links(&layers)).build()
     }
 
     /// Returns how many places there are: at least the root.
@@ -227,7 +229,7 @@ impl Strata {
         match version.entry {
             GONE => None,
             IMPLIED => Some(Held { layer, entry: None }),
-            entry => Some(Held { layer, entry: Some(&self.layers[layer].entries[entry as usize]) }),
+            entry => Some(Held { layer, entry: Some(&self.layers[layer][entry as usize]) }),
         }
     }
 
@@ -292,21 +294,24 @@ fn is_same_metadata(one: &Metadata, other: &Metadata) -> bool {
 }
 
 /// Returns the layers with every entry where it really is.
-fn without_links(layers: &[Arc<Index>]) -> Vec<Arc<Index>> {
+fn without_links(layers: &[Arc<Index>]) -> Vec<Arc<[Entry]>> {
     let mut view = View::empty();
     let mut plain = Vec::new();
     for (slot, layer) in (0..).zip(layers) {
         let below = view.clone();
         view.apply(slot, layer);
-        let real = |entry: &Entry| {
+        let real = |entry: Entry| {
             let found = match entry.kind {
                 Kind::Opaque => below.resolve(&entry.path),
                 Kind::Whiteout => below.resolve_parent(&entry.path),
                 _ => view.resolve_parent(&entry.path),
             };
-            Entry { path: found.map_or_else(|_| entry.path.clone(), |found| found.full_path()), ..entry.clone() }
+            match found {
+                Ok(found) => Entry { path: found.full_path(), ..entry },
+                Err(_) => entry,
+            }
         };
-        plain.push(Arc::new(Index { entries: layer.entries.iter().map(real).collect() }));
+        plain.push(layer.entries().map(real).collect());
     }
     plain
 }
@@ -346,16 +351,15 @@ impl Frame {
 }
 
 impl Builder {
-    fn new(layers: Vec<Arc<Index>>) -> Builder {
+    fn new(layers: Vec<Arc<[Entry]>>) -> Builder {
         let strata = Strata { layers, names: Vec::new(), places: Vec::new(), versions: Vec::new() };
         Builder { strata, frames: Vec::new(), depth: 0, path: Vec::new() }
     }
 
     fn build(mut self) -> Strata {
         let layers = self.strata.layers.clone();
-        let entry = |&(layer, place): &(u32, u32)| &layers[layer as usize].entries[place as usize];
-        let all =
-            (0..).zip(&layers).flat_map(|(layer, index)| (0..index.entries.len() as u32).map(move |at| (layer, at)));
+        let entry = |&(layer, place): &(u32, u32)| &layers[layer as usize][place as usize];
+        let all = (0..).zip(&layers).flat_map(|(layer, entries)| (0..entries.len() as u32).map(move |at| (layer, at)));
         let mut sorted: Vec<(u32, u32)> = all.collect();
         // A stable sort, which finds what is sorted already, as most layers are.
         sorted.sort_by(|a, b| in_tree_order(&entry(a).path, &entry(b).path));
@@ -491,7 +495,7 @@ mod tests {
             kind: kind.clone(),
             metadata: Metadata { mode: *mode, ..Metadata::default() },
         };
-        Arc::new(Index { entries: entries.iter().map(entry).collect() })
+        Arc::new(entries.iter().map(entry).collect())
     }
 
     fn file(text: &str) -> Kind {

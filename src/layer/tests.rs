@@ -60,7 +60,7 @@ fn paths(index: &Index) -> Vec<String> {
         };
         format!("{mark}{}", String::from_utf8_lossy(&entry.path))
     };
-    index.entries.iter().map(shown).collect()
+    index.entries().map(|entry| shown(&entry)).collect()
 }
 
 /// Unpacks one archive after the other into one directory.
@@ -106,8 +106,8 @@ fn names_are_cleaned_and_marks_understood() {
     let finished = read(&archive[..], &Limits::default()).unwrap();
     assert_eq!(paths(&finished.index), ["", "a", "a/b", "-a/gone", "!a", "d"]);
     assert_eq!(finished.diff_id.digest(), crate::oci::Digest::of(&archive));
-    assert_eq!(finished.index.entries[1].metadata.mtime.seconds, -5);
-    let Kind::File { size: 1, offset, digest } = finished.index.entries[2].kind else { panic!() };
+    assert_eq!(finished.index.entries().nth(1).unwrap().metadata.mtime.seconds, -5);
+    let Kind::File { size: 1, offset, digest } = finished.index.entries().nth(2).unwrap().kind else { panic!() };
     assert_eq!((archive[offset as usize], digest), (b'x', crate::oci::Digest::of(b"x")));
 }
 
@@ -188,7 +188,7 @@ fn overlayfs_own_attributes_do_not_come_from_a_layer() {
     let record = "44 SCHILY.xattr.trusted.overlay.redirect=/x\n";
     assert_eq!(record.len(), 44);
     let archive = Raw::default().entry(EntryType::XHeader, "pax", "", record.as_bytes()).file("a", "x").end();
-    assert!(read(&archive[..], &Limits::default()).unwrap().index.entries[0].metadata.xattrs.is_empty());
+    assert!(read(&archive[..], &Limits::default()).unwrap().index.entries().next().unwrap().metadata.xattrs.is_empty());
 }
 
 #[test]
@@ -323,7 +323,9 @@ fn an_upper_directory_is_the_change() {
     let (names, bytes, finished) = layer_of(upper.path(), TreeKind::Upper(OverlayXattrs::User), &view);
     let long = format!("-d/e/{}", "n".repeat(200));
     assert_eq!(names, ["d", "d/e", "d/e/new", &long, "-d/file", "z"]);
-    assert!(matches!(&finished.index.entries.last().unwrap().kind, Kind::Hardlink { target } if target == b"d/e/new"));
+    assert!(
+        matches!(&finished.index.entries().last().unwrap().kind, Kind::Hardlink { target } if target == b"d/e/new")
+    );
     let again = read(&bytes[..], &Limits::default()).unwrap();
     assert_eq!(again.diff_id, finished.diff_id);
 }

@@ -93,7 +93,7 @@ impl Visit for Telling<'_> {
 /// [`Error::File`] and [`Error::IndexMismatch`]. What was made so far stays.
 pub fn materialize(index: &Index, archive: &File, target: &Path, options: &TreeOptions) -> Result<(), Error> {
     let mut maker = Maker::new(target, options)?;
-    for entry in &index.entries {
+    for entry in index.entries() {
         let (offset, size) = entry.kind.extent();
         let mut bytes = Slice::new(archive, offset, size);
         let Some(content) = Content::of(&entry.kind, &mut bytes) else {

@@ -49,7 +49,7 @@ impl Usage {
         for (number, layer) in layers.iter().enumerate().rev() {
             let index = layer.as_ref();
             let kept = kept_by_links(index, &above);
-            for entry in &index.entries {
+            for entry in index.entries() {
                 usage.layers[number].count(&entry.kind);
                 let Kind::File { size, .. } = entry.kind else { continue };
                 let Some(hidden_by) = above.hides(&entry.path).filter(|_| !kept.contains(&entry.path[..])) else {
@@ -128,7 +128,7 @@ impl Above {
 
     /// Adds a layer, which is lower than those before.
     fn add(&mut self, number: usize, index: &Index) {
-        for entry in &index.entries {
+        for entry in index.entries() {
             match entry.kind {
                 Kind::Opaque => self.directories.insert(entry.path.clone(), number),
                 // A directory over another one hides nothing.
@@ -140,12 +140,12 @@ impl Above {
 }
 
 /// Returns the files of a layer whose contents are seen by another name.
-fn kept_by_links<'a>(index: &'a Index, above: &Above) -> HashSet<&'a [u8]> {
-    let links = index.entries.iter().filter_map(|entry| match &entry.kind {
-        Kind::Hardlink { target } => Some((&entry.path, target)),
+fn kept_by_links(index: &Index, above: &Above) -> HashSet<EntryPath> {
+    let links = index.entries().filter_map(|entry| match entry.kind {
+        Kind::Hardlink { target } => Some((entry.path, target)),
         _ => None,
     });
-    links.filter(|(path, _)| above.hides(path).is_none()).map(|(_, target)| &target[..]).collect()
+    links.filter(|(path, _)| above.hides(path).is_none()).map(|(_, target)| target).collect()
 }
 
 #[cfg(test)]
@@ -160,7 +160,7 @@ mod tests {
             kind: kind.clone(),
             metadata: Metadata::default(),
         };
-        std::sync::Arc::new(Index { entries: entries.iter().map(entry).collect() })
+        std::sync::Arc::new(entries.iter().map(entry).collect())
     }
 
     fn file(size: u64) -> Kind {

@@ -89,7 +89,7 @@ impl View {
     /// Deletions come first, because they concern only what lies below, wherever in the layer they stand (image-spec,
     /// "Whiteouts").
     pub fn apply(&mut self, slot: u32, layer: &Index) {
-        for entry in &layer.entries {
+        for entry in layer.entries() {
             match entry.kind {
                 Kind::Whiteout => self.delete(&entry.path),
                 Kind::Opaque => self.empty_directory(&entry.path),
@@ -97,9 +97,9 @@ impl View {
             }
         }
         let mut cursor = Cursor::default();
-        for (place, entry) in (0..).zip(&layer.entries) {
+        for (place, entry) in (0..).zip(layer.entries()) {
             if !matches!(entry.kind, Kind::Whiteout | Kind::Opaque) {
-                self.add(entry, FileId { slot, entry: place }, &mut cursor);
+                self.add(&entry, FileId { slot, entry: place }, &mut cursor);
             }
         }
     }

@@ -86,7 +86,7 @@ impl<W: Write> Writer<W> {
 
     /// Tells whether nothing was written yet.
     pub fn is_empty(&self) -> bool {
-        self.index.entries.is_empty()
+        self.index.is_empty()
     }
 
     /// Writes one entry.
@@ -103,7 +103,7 @@ impl<W: Write> Writer<W> {
         self.out.write_all(&header.to_bytes()).map_err(Error::Write)?;
         let kind = self.content(path, content)?;
         let metadata = if kind == Kind::Whiteout { Metadata::default() } else { metadata.clone() };
-        self.index.entries.push(Entry { path: path.to_vec(), kind, metadata });
+        self.index.push(&Entry { path: path.to_vec(), kind, metadata });
         Ok(())
     }
 

@@ -47,18 +47,14 @@ impl Store {
         })
     }
 
-    /// Remembers `files`, which are new or changed, and forgets the inodes `gone`, all below the directory `scope`.
+    /// Remembers `files`, which are new or changed, below the directory `scope`. What was known of their inodes is
+    /// forgotten.
     ///
     /// # Errors
     /// Those of the database.
-    pub fn save_stat_digests(&self, scope: &[u8], files: &[StatDigest], gone: &[(u64, u64)]) -> Result<(), Error> {
+    pub fn save_stat_digests(&self, scope: &[u8], files: &[StatDigest]) -> Result<(), Error> {
         let scope = scope_number(scope);
         self.database().write(|transaction| {
-            let mut forget =
-                transaction.prepare_cached("DELETE FROM stat_digests WHERE scope = ? AND device = ? AND inode = ?")?;
-            for (device, inode) in gone {
-                forget.execute(params![scope, *device as i64, *inode as i64])?;
-            }
             let mut insert =
                 transaction.prepare_cached("INSERT OR REPLACE INTO stat_digests VALUES(?, ?, ?, ?, ?, ?, ?)")?;
             for file in files {

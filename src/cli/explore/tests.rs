@@ -17,7 +17,7 @@ fn index(entries: &[(&[u8], Kind, u32)]) -> Arc<Index> {
         kind: kind.clone(),
         metadata: Metadata { mode: *mode, ..Metadata::default() },
     };
-    Arc::new(Index { entries: entries.iter().map(entry).collect() })
+    Arc::new(entries.iter().map(entry).collect())
 }
 
 fn file(size: u64, text: &str) -> Kind {

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::os::unix::fs::symlink;
 use std::sync::Mutex;
 use std::thread;
@@ -24,25 +25,30 @@ fn context(directory: &TempDir, ignore: &str) -> Context {
     Context::open(directory.path(), ignore, None).unwrap()
 }
 
-fn paths(entries: &[Entry]) -> Vec<&str> {
-    entries.iter().map(|entry| str::from_utf8(&entry.path).unwrap()).collect()
+fn paths(entries: impl IntoIterator<Item = Entry>) -> Vec<String> {
+    entries.into_iter().map(|entry| String::from_utf8(entry.path).unwrap()).collect()
+}
+
+/// Returns everything in the context.
+fn listed(context: &Context) -> Vec<Entry> {
+    context.list(b"").unwrap().into_iter().collect()
 }
 
 #[test]
 fn a_listing_is_depth_first_in_byte_order() {
     let directory = directory(&["b", "a/z", "a/b/c", "a.x", "B"]);
     let context = context(&directory, "");
-    assert_eq!(paths(&context.list(b"").unwrap()), ["B", "a", "a/b", "a/b/c", "a/z", "a.x", "b"]);
-    assert_eq!(paths(&context.list(b"a/b").unwrap()), ["a/b/c"]);
-    assert_eq!(paths(&context.children(b"a").unwrap()), ["a/b", "a/z"]);
+    assert_eq!(paths(context.list(b"").unwrap()), ["B", "a", "a/b", "a/b/c", "a/z", "a.x", "b"]);
+    assert_eq!(paths(context.list(b"a/b").unwrap()), ["a/b/c"]);
+    assert_eq!(paths(context.children(b"a").unwrap()), ["a/b", "a/z"]);
 }
 
 #[test]
 fn what_is_seen_again_brings_its_directories_and_no_more() {
     let directory = directory(&["a/b/c", "a/x", "d/e", "f"]);
-    assert_eq!(paths(&context(&directory, "*\n!a/b\n").list(b"").unwrap()), ["a", "a/b", "a/b/c"]);
-    assert_eq!(paths(&context(&directory, "*\n!**/e\n").list(b"").unwrap()), ["d", "d/e"]);
-    assert_eq!(paths(&context(&directory, "a/**\n").list(b"").unwrap()), ["a", "d", "d/e", "f"]);
+    assert_eq!(paths(context(&directory, "*\n!a/b\n").list(b"").unwrap()), ["a", "a/b", "a/b/c"]);
+    assert_eq!(paths(context(&directory, "*\n!**/e\n").list(b"").unwrap()), ["d", "d/e"]);
+    assert_eq!(paths(context(&directory, "a/**\n").list(b"").unwrap()), ["a", "d", "d/e", "f"]);
     assert!(context(&directory, "*\n").list(b"").unwrap().is_empty());
 }
 
@@ -77,7 +83,8 @@ fn sockets_are_nothing_and_owners_are_root() {
     rustix::fs::chown(directory.path().join("f"), rustix::fs::Uid::from_raw(7).into(), None).ok();
     let entries = context(&directory, "").list(b"").unwrap();
     assert_eq!(paths(&entries), ["f"]);
-    assert_eq!((entries[0].metadata.uid, entries[0].metadata.gid), (0, 0));
+    let metadata = entries.iter().next().unwrap().metadata;
+    assert_eq!((metadata.uid, metadata.gid), (0, 0));
 }
 
 /// Returns what a walk says, one line a path: `+` what is kept, `-` what is dropped, and the line of the rule.
@@ -171,10 +178,10 @@ fn a_file_of_many_names_is_read_once() {
     let directory = directory(&["a", "c"]);
     std::fs::hard_link(directory.path().join("a"), directory.path().join("b")).unwrap();
     let context = context(&directory, "");
-    let mut entries = context.list(b"").unwrap();
+    let mut entries = listed(&context);
     // Whoever opened it under this name would fail.
     entries[1].path = b"nowhere".to_vec();
-    assert_eq!(context.digests(&entries).unwrap(), [Digest::of(b"a"), Digest::of(b"a"), Digest::of(b"c")]);
+    assert_eq!(context.digests().of(&entries).unwrap(), [Digest::of(b"a"), Digest::of(b"a"), Digest::of(b"c")]);
 }
 
 #[test]
@@ -183,17 +190,17 @@ fn digests_are_of_content_and_remembered_once_settled() {
     let memory = Arc::new(Memory::default());
     let context = Context::open(directory.path(), Ignore::none(), Some(memory.clone())).unwrap();
     thread::sleep(Duration::from_millis(100));
-    let entries = context.list(b"").unwrap();
-    assert_eq!(context.digests(&entries).unwrap(), [Digest::of(b"a"), Digest::of(b"b")]);
+    let entries = listed(&context);
+    assert_eq!(context.digests().of(&entries).unwrap(), [Digest::of(b"a"), Digest::of(b"b")]);
     assert_eq!(memory.0.lock().unwrap().len(), 2);
     for digest in memory.0.lock().unwrap().values_mut() {
         *digest = Digest::of(b"remembered");
     }
-    assert_eq!(context.digests(&entries).unwrap(), [Digest::of(b"remembered"); 2]);
+    assert_eq!(context.digests().of(&entries).unwrap(), [Digest::of(b"remembered"); 2]);
 
     std::fs::write(directory.path().join("a"), "new").unwrap();
-    let entries = context.list(b"").unwrap();
-    assert_eq!(context.digests(&entries).unwrap(), [Digest::of(b"new"), Digest::of(b"remembered")]);
+    let entries = listed(&context);
+    assert_eq!(context.digests().of(&entries).unwrap(), [Digest::of(b"new"), Digest::of(b"remembered")]);
     assert_eq!(memory.0.lock().unwrap().len(), 2, "what was just written is not remembered");
 }
 
@@ -201,9 +208,9 @@ fn digests_are_of_content_and_remembered_once_settled() {
 fn a_file_that_changed_after_the_listing_is_an_error() {
     let directory = directory(&["a"]);
     let context = context(&directory, "");
-    let entries = context.list(b"").unwrap();
+    let entries = listed(&context);
     std::fs::write(directory.path().join("a"), "longer").unwrap();
-    assert!(matches!(context.digests(&entries), Err(Error::Changed { .. })));
+    assert!(matches!(context.digests().of(&entries), Err(Error::Changed { .. })));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use super::archive::Spool;
 use super::select::input;
 use super::source::{Shape, open, shape};
-use super::staged::{Bytes, Change, Put, Staged};
+use super::staged::{Bytes, Change, Put, Run, Staged};
 use super::{Error, Source, Stack, WriteOptions};
 use crate::layer::{Content, Metadata, Writer};
 
@@ -17,28 +17,17 @@ pub(super) fn emit<W: Write>(
     options: &WriteOptions,
     writer: &mut Writer<W>,
 ) -> Result<(), Error> {
-    let changes = staged.finish();
-    let mut emitter = Emitter { sources, base, spool, options, writer, open: Vec::new(), first: HashMap::new() };
-    // Directories above the current entry that are changed but, so far, need not be written for their own sake.
-    let mut above: Vec<(Vec<u8>, &Metadata)> = Vec::new();
-    for (place, change) in &changes {
+    let (changes, mut run) = staged.finish();
+    let (open, above, first) = (Vec::new(), Vec::new(), HashMap::new());
+    let mut emitter = Emitter { sources, base, spool, options, writer, open, above, first };
+    emitter.run_in(b"", &mut run)?;
+    for (place, change) in changes {
         let path = place.path();
-        above.retain(|(directory, _)| is_below(directory, &path));
         match change {
-            Change::Whiteout => {
-                emitter.ancestors(&path, &above)?;
-                emitter.writer.append(&path, &Metadata::default(), Content::Whiteout)?;
-            }
-            Change::Put(put) => {
-                if emitter.differs(&path, put) {
-                    emitter.ancestors(&path, &above)?;
-                    emitter.entry(&path, put)?;
-                }
-                if put.shape == Shape::Directory {
-                    above.push((path, &put.metadata));
-                }
-            }
+            Change::Whiteout => emitter.whiteout(&path)?,
+            Change::Put(put) => emitter.put(&path, put)?,
         }
+        emitter.run_in(&path, &mut run)?;
     }
     Ok(())
 }
@@ -51,11 +40,39 @@ struct Emitter<'a, W: Write> {
     writer: &'a mut Writer<W>,
     /// Directories written so far that the next entry may be in.
     open: Vec<Vec<u8>>,
+    /// Directories above the current entry that are changed but, so far, need not be written for their own sake.
+    above: Vec<(Vec<u8>, Metadata)>,
     /// The first name written of each file that has several.
     first: HashMap<(usize, u64, u64), Vec<u8>>,
 }
 
 impl<'a, W: Write> Emitter<'a, W> {
+    /// Writes the run whose place is the directory `path`.
+    fn run_in(&mut self, path: &[u8], run: &mut Option<Run>) -> Result<(), Error> {
+        let Some(run) = run.take_if(|run| run.place() == path) else { return Ok(()) };
+        run.changes(self.base).try_for_each(|change| {
+            let (path, put) = change?;
+            self.put(&path, put)
+        })
+    }
+
+    fn whiteout(&mut self, path: &[u8]) -> Result<(), Error> {
+        self.ancestors(path)?;
+        Ok(self.writer.append(path, &Metadata::default(), Content::Whiteout)?)
+    }
+
+    fn put(&mut self, path: &[u8], put: Put) -> Result<(), Error> {
+        if self.differs(path, &put) {
+            self.ancestors(path)?;
+            self.entry(path, &put)?;
+        }
+        if put.shape == Shape::Directory {
+            self.above.retain(|(directory, _)| is_below(directory, path));
+            self.above.push((path.to_vec(), put.metadata));
+        }
+        Ok(())
+    }
+
     /// Tells whether the layer needs the entry. Times are compared as layers keep them, in seconds, and contents by
     /// their digests; a directory's time alone is no reason.
     fn differs(&self, path: &[u8], put: &Put) -> bool {
@@ -70,12 +87,12 @@ impl<'a, W: Write> Emitter<'a, W> {
     }
 
     /// Writes the directories above `path` that are not written yet.
-    fn ancestors(&mut self, path: &[u8], changed: &[(Vec<u8>, &Metadata)]) -> Result<(), Error> {
+    fn ancestors(&mut self, path: &[u8]) -> Result<(), Error> {
         self.open.retain(|directory| is_below(directory, path));
         let ends: Vec<usize> = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(end, _)| end).collect();
         for end in ends.into_iter().skip(self.open.len()) {
             let directory = &path[..end];
-            let changed = changed.iter().find(|(path, _)| path == directory).map(|(_, metadata)| *metadata);
+            let changed = self.above.iter().find(|(path, _)| path == directory).map(|(_, metadata)| metadata);
             let metadata = match (changed, self.base.view.lookup(directory)) {
                 (Some(metadata), _) => metadata.clone(),
                 (None, Some(node)) => node.metadata.clone(),

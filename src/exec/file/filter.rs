@@ -17,8 +17,8 @@ struct Scopes {
 }
 
 /// A directory of a walk.
-struct Open<'a> {
-    path: &'a [u8],
+struct Open<P> {
+    path: P,
     number: usize,
     scopes: Scopes,
 }
@@ -34,25 +34,30 @@ impl Filter {
         Ok(Filter { include: Some(Ignore::of_patterns(&[pattern])?), ..Filter::excluding(options)? })
     }
 
+    /// Tells whether everything is taken.
+    pub(super) fn takes_all(&self) -> bool {
+        self.include.is_none() && self.exclude.sees_all()
+    }
+
     /// Tells of each entry whether it is taken: because it matches, or because it is a directory above one that does.
     ///
     /// `entries` are paths and whether they are directories, in the order of a walk of `directory`, which is `root` or
     /// below it.
-    pub(super) fn taken<'a>(
+    pub(super) fn taken<P: AsRef<[u8]>>(
         &self,
         root: &[u8],
         directory: &[u8],
-        entries: impl Iterator<Item = (&'a [u8], bool)>,
+        entries: impl Iterator<Item = (P, bool)>,
     ) -> Vec<bool> {
         let outer = self.scopes(below(root, directory));
         let mut taken = Vec::new();
-        let mut open: Vec<Open<'_>> = Vec::new();
+        let mut open: Vec<Open<P>> = Vec::new();
         for (number, (path, is_directory)) in entries.enumerate() {
-            while open.last().is_some_and(|above| above.path != split(path).0) {
+            while open.last().is_some_and(|above| above.path.as_ref() != split(path.as_ref()).0) {
                 open.pop();
             }
             let scopes = open.last().map_or(&outer, |above| &above.scopes);
-            let relative = below(root, path);
+            let relative = below(root, path.as_ref());
             let matches = self.matches(scopes, relative);
             taken.push(matches);
             if matches {

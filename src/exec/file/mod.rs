@@ -71,7 +71,7 @@ pub struct WriteOptions {
 /// # Errors
 /// When source and destination do not fit, an archive is hostile, or bytes cannot be read or written.
 pub fn write<W: Write>(
-    selection: &Selection,
+    selection: Selection,
     sources: &[Option<Source<'_>>],
     base: Stack<'_>,
     options: &WriteOptions,
@@ -84,7 +84,7 @@ pub fn write<W: Write>(
 }
 
 fn write_all<W: Write>(
-    selection: &Selection,
+    selection: Selection,
     sources: &[Option<Source<'_>>],
     base: Stack<'_>,
     options: &WriteOptions,
@@ -92,8 +92,10 @@ fn write_all<W: Write>(
 ) -> Result<Writer<W>, Error> {
     let mut staged = staged::Staged::new(base, options.now);
     let mut spool = archive::Spool::new(options);
-    for action in selection.actions() {
-        staged.apply(action, sources, &mut spool)?;
+    let mut actions = selection.into_actions().into_iter();
+    while let Some(action) = actions.next() {
+        let is_last = actions.len() == 0;
+        staged.apply(action, is_last, sources, &mut spool)?;
     }
     emit::emit(staged, sources, base, &spool, options, &mut writer)?;
     Ok(writer)

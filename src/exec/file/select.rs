@@ -10,6 +10,7 @@ use super::{Error, Source};
 use crate::cache;
 use crate::context::{BadPattern, Glob, has_wildcards};
 use crate::graph::{self, CopyOptions, CopySource, FileAction, Input, Owner};
+use crate::layer::Packed;
 use crate::oci::{Digest, Hasher};
 
 /// What an op does and what it reads, digested.
@@ -31,7 +32,7 @@ pub(super) struct Item {
     pub(super) name: Vec<u8>,
     pub(super) node: Node,
     /// What is below a directory, depth first.
-    pub(super) below: Vec<Node>,
+    pub(super) below: Packed<Node>,
     /// The bytes, where the op itself has them.
     pub(super) data: Option<Vec<u8>>,
 }
@@ -57,7 +58,7 @@ pub fn identify(source: &Source<'_>, path: &str) -> Result<Value, Error> {
     let everything = Filter::excluding(&CopyOptions::default()).map_err(bad_pattern(path))?;
     let below = match node.shape {
         Shape::Directory => source.list(&node.path, &node.path, &everything)?,
-        _ => Vec::new(),
+        _ => Packed::new(),
     };
     Ok(Item { name: split(&place).1.to_vec(), node, below, data: None }.recipe())
 }
@@ -88,7 +89,7 @@ fn inline(name: &str, data: &str) -> Item {
     let shape = Shape::File { size_bytes: data.len() as u64, digest: Digest::of(data.as_bytes()) };
     let metadata = crate::layer::Metadata { mode: 0o644, ..Default::default() };
     let node = Node { path: Vec::new(), shape, metadata, inode: None, key: None, ignored: false };
-    Item { name: name.as_bytes().to_vec(), node, below: Vec::new(), data: Some(data.as_bytes().to_vec()) }
+    Item { name: name.as_bytes().to_vec(), node, below: Packed::new(), data: Some(data.as_bytes().to_vec()) }
 }
 
 /// Returns what `path` names, in the order of a walk; without wildcards exactly one item.
@@ -98,7 +99,7 @@ fn find(source: &Source<'_>, path: &str, options: &CopyOptions) -> Result<Vec<It
     for (name, node) in places(source, path)? {
         let below = match node.shape {
             Shape::Directory => source.list(&node.path, &node.path, &filter)?,
-            _ => Vec::new(),
+            _ => Packed::new(),
         };
         // An ignored directory in which nothing is seen is not there.
         if !(node.ignored && below.is_empty()) {
@@ -128,7 +129,7 @@ fn find_below(source: &Source<'_>, path: &str, options: &CopyOptions) -> Result<
             return Err(not_found(source, path, &join(&clean(base.as_bytes()), &pattern)));
         }
         if node.shape == Shape::Directory {
-            let below = found.map_or(Ok(Vec::new()), |chain| matching(source, &node.path, chain, &filter))?;
+            let below = found.map_or(Ok(Packed::new()), |chain| matching(source, &node.path, chain, &filter))?;
             items.push(Item { name, node, below, data: None });
         }
     }
@@ -152,20 +153,21 @@ fn chain(source: &Source<'_>, root: &[u8], place: &[u8]) -> Result<Option<Vec<No
 }
 
 /// Returns what `filter` takes of the last of `chain` and of what is below it, after the directories above.
-fn matching(source: &Source<'_>, root: &[u8], mut chain: Vec<Node>, filter: &Filter) -> Result<Vec<Node>, Error> {
+fn matching(source: &Source<'_>, root: &[u8], chain: Vec<Node>, filter: &Filter) -> Result<Packed<Node>, Error> {
     let (last, shape) = chain.last().map_or((root, Shape::Directory), |node| (&node.path[..], node.shape.clone()));
-    let mut beneath = match shape {
+    let beneath = match shape {
         Shape::Directory => source.list(root, last, filter)?,
-        _ => Vec::new(),
+        _ => Packed::new(),
     };
     let itself = [(last, shape == Shape::Directory)];
     let is_taken = last != root && filter.taken(root, split(last).0, itself.into_iter()) == [true];
     let is_seen = chain.last().is_none_or(|node| !node.ignored);
     if beneath.is_empty() && !(is_taken && is_seen) {
-        return Ok(Vec::new());
+        return Ok(Packed::new());
     }
-    chain.append(&mut beneath);
-    Ok(chain)
+    let mut found: Packed<Node> = chain.into_iter().collect();
+    found.append(beneath);
+    Ok(found)
 }
 
 /// Returns the part of a pattern in front of the first component with wildcards.
@@ -230,8 +232,8 @@ fn expand(source: &Source<'_>, written: &str, path: &[u8]) -> Result<Vec<Node>, 
 }
 
 impl Selection {
-    pub(super) fn actions(&self) -> &[Action] {
-        &self.actions
+    pub(super) fn into_actions(self) -> Vec<Action> {
+        self.actions
     }
 
     /// Returns what belongs into a cache key beside the base: each action with its options and the digest of what it
@@ -249,7 +251,7 @@ impl Selection {
         items.flat_map(|item| {
             let path = if item.data.is_some() { &item.name } else { &item.node.path };
             let itself = (item.node.shape != Shape::Directory).then(|| input_entry(path, &item.node));
-            itself.into_iter().chain(item.below.iter().map(|node| input_entry(&node.path, node)))
+            itself.into_iter().chain(item.below.iter().map(|node| input_entry(&node.path, &node)))
         })
     }
 }
@@ -297,7 +299,7 @@ impl Item {
         let mut first: HashMap<(u64, u64), usize> = HashMap::new();
         for (number, node) in self.below.iter().enumerate() {
             hasher.field(below(&self.node.path, &node.path));
-            hasher.update(digest(node).as_bytes());
+            hasher.update(digest(&node).as_bytes());
             let original = node.inode.map_or(number, |inode| *first.entry(inode).or_insert(number));
             hasher.update(&(original as u64).to_le_bytes());
         }

@@ -1,16 +1,18 @@
 use std::fs::File;
 use std::io::{self, Read};
 
+use serde::{Deserialize, Serialize};
+
 use super::error::shown;
 use super::filter::Filter;
 use super::resolve::{Found, join, resolve, split};
 use super::{Error, Source, Stack};
-use crate::context::{self, Absence, Context, StatKey, nearest};
-use crate::layer::{FileId, Kind, Metadata, Node as LayerNode};
+use crate::context::{self, Absence, Context, Digests, StatKey, nearest};
+use crate::layer::{FileId, Kind, Metadata, Node as LayerNode, Packed};
 use crate::oci::Digest;
 
 /// What an entry of a source, or of the result, is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Shape {
     File { size_bytes: u64, digest: Digest },
     Directory,
@@ -21,7 +23,7 @@ pub(super) enum Shape {
 }
 
 /// One entry of a source.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Node {
     /// Relative to the root of the source.
     pub(super) path: Vec<u8>,
@@ -39,7 +41,9 @@ impl<'a> Source<'a> {
     /// Returns the entry at `path`, following no link.
     pub(super) fn lookup(&self, path: &[u8]) -> Result<Option<Node>, Error> {
         Ok(match self {
-            Source::Context(context) => digested(context, context.lookup(path)?.into_iter().collect())?.pop(),
+            Source::Context(context) => {
+                digested(&mut context.digests(), context.lookup(path)?.into_iter().collect())?.pop()
+            }
             Source::Stack(stack) => stack.view.lookup(path).and_then(|node| of_layer(path.to_vec(), node)),
         })
     }
@@ -55,20 +59,25 @@ impl<'a> Source<'a> {
 
     /// Returns what `filter` takes of everything below `directory`, depth first. Patterns are relative to `root`, which is
     /// the directory or above it; what is not taken is not even read.
-    pub(super) fn list(&self, root: &[u8], directory: &[u8], filter: &Filter) -> Result<Vec<Node>, Error> {
+    pub(super) fn list(&self, root: &[u8], directory: &[u8], filter: &Filter) -> Result<Packed<Node>, Error> {
         match self {
             Source::Context(context) => {
                 let entries = context.list(directory)?;
                 let is_directory = |entry: &context::Entry| entry.kind == context::Kind::Directory;
-                let paths = entries.iter().map(|entry| (&entry.path[..], is_directory(entry)));
-                let taken = filter.taken(root, directory, paths);
-                digested(context, only(taken, entries))
+                if filter.takes_all() {
+                    return all_digested(context, entries.into_iter());
+                }
+                let paths = entries.iter().map(|entry| (is_directory(&entry), entry.path));
+                let taken = filter.taken(root, directory, paths.map(|(is_directory, path)| (path, is_directory)));
+                all_digested(context, only(taken, entries))
             }
             Source::Stack(stack) => {
-                let nodes = walk(stack, directory);
-                let paths = nodes.iter().map(|node| (&node.path[..], node.shape == Shape::Directory));
-                let taken = filter.taken(root, directory, paths);
-                Ok(only(taken, nodes))
+                if filter.takes_all() {
+                    return Ok(walk(stack, directory).collect());
+                }
+                let paths = walk(stack, directory).map(|node| (node.shape == Shape::Directory, node.path));
+                let taken = filter.taken(root, directory, paths.map(|(is_directory, path)| (path, is_directory)));
+                Ok(only(taken, walk(stack, directory)).collect())
             }
         }
     }
@@ -153,8 +162,23 @@ fn found_in_context(entry: &context::Entry) -> Found {
     }
 }
 
-fn digested(context: &Context, entries: Vec<context::Entry>) -> Result<Vec<Node>, Error> {
-    let digests = context.digests(&entries)?;
+/// How many entries are digested at once: enough for every thread, and few enough to be in memory as they are.
+const DIGESTED_AT_ONCE: usize = 4096;
+
+fn all_digested(context: &Context, mut entries: impl Iterator<Item = context::Entry>) -> Result<Packed<Node>, Error> {
+    let mut digests = context.digests();
+    let mut nodes = Packed::new();
+    loop {
+        let some: Vec<context::Entry> = entries.by_ref().take(DIGESTED_AT_ONCE).collect();
+        if some.is_empty() {
+            return Ok(nodes);
+        }
+        digested(&mut digests, some)?.iter().for_each(|node| nodes.push(node));
+    }
+}
+
+fn digested(digests: &mut Digests<'_>, entries: Vec<context::Entry>) -> Result<Vec<Node>, Error> {
+    let found = digests.of(&entries)?;
     let with_digest = |(entry, found): (context::Entry, Digest)| {
         let mut node = of_context(entry);
         if let Shape::File { digest, .. } = &mut node.shape {
@@ -162,7 +186,7 @@ fn digested(context: &Context, entries: Vec<context::Entry>) -> Result<Vec<Node>
         }
         node
     };
-    Ok(entries.into_iter().zip(digests).map(with_digest).collect())
+    Ok(entries.into_iter().zip(found).map(with_digest).collect())
 }
 
 /// Returns a node whose file has the digest of nothing.
@@ -187,21 +211,12 @@ fn children(stack: &Stack<'_>, path: &[u8]) -> Vec<Node> {
 }
 
 /// Returns everything below a directory, depth first.
-fn walk(stack: &Stack<'_>, directory: &[u8]) -> Vec<Node> {
-    let mut nodes = Vec::new();
-    let mut open = children(stack, directory);
-    open.reverse();
-    while let Some(node) = open.pop() {
-        if node.shape == Shape::Directory {
-            open.extend(children(stack, &node.path).into_iter().rev());
-        }
-        nodes.push(node);
-    }
-    nodes
+fn walk<'a>(stack: &Stack<'a>, directory: &'a [u8]) -> impl Iterator<Item = Node> + 'a {
+    stack.view.walk(directory).filter_map(|(path, node)| of_layer(join(directory, &path), node))
 }
 
-fn only<T>(taken: Vec<bool>, all: Vec<T>) -> Vec<T> {
-    all.into_iter().zip(taken).filter(|(_, taken)| *taken).map(|(one, _)| one).collect()
+fn only<T>(taken: Vec<bool>, all: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
+    all.into_iter().zip(taken).filter(|(_, taken)| *taken).map(|(one, _)| one)
 }
 
 fn of_layer(path: Vec<u8>, node: &LayerNode) -> Option<Node> {

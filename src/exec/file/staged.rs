@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::archive::{Member, MemberKind, Spool, members};
 use super::error::shown;
@@ -9,7 +10,7 @@ use super::source::{Node, Shape, shape};
 use super::{Error, Source, Stack};
 use crate::context::StatKey;
 use crate::graph::{Add, CopyOptions, Input, Mode};
-use crate::layer::{Metadata, Mtime, Node as LayerNode};
+use crate::layer::{Metadata, Mtime, Node as LayerNode, Packed};
 
 /// Changes to a base, held as metadata until all actions are done: a later one may replace what an earlier one made,
 /// and a layer has one entry for each path, in order.
@@ -23,6 +24,25 @@ pub(super) struct Staged<'a> {
     walk: usize,
     /// Numbers the files of archives that have several names.
     linked: u64,
+    /// What is copied last, if nothing else is below its place.
+    run: Option<Run>,
+}
+
+/// What a copy puts into a directory, when no change is below that one yet and none will be: its entries are written as
+/// they come, and a million of them need not be changes at a time.
+pub(super) struct Run {
+    place: Vec<u8>,
+    source: Vec<u8>,
+    nodes: Packed<Node>,
+    maker: Maker,
+}
+
+/// Makes changes of what a copy reads.
+struct Maker {
+    from: Option<Input>,
+    dress: Dress,
+    walk: usize,
+    now: Mtime,
 }
 
 /// A path whose order is that of a depth-first walk: slashes as NUL, which is in no name.
@@ -32,6 +52,11 @@ pub(super) struct Place(Vec<u8>);
 impl Place {
     pub(super) fn new(path: &[u8]) -> Place {
         Place(path.iter().map(|&byte| if byte == b'/' { 0 } else { byte }).collect())
+    }
+
+    /// Returns the range of all places below this one, which is not the root.
+    fn below(&self) -> Range<Place> {
+        Place([&self.0[..], &[0]].concat())..Place([&self.0[..], &[1]].concat())
     }
 
     pub(super) fn path(&self) -> Vec<u8> {
@@ -67,17 +92,18 @@ pub(super) enum Bytes {
 }
 
 /// Owner and mode of everything that a copy makes.
-struct Dress<'a> {
+#[derive(Clone)]
+struct Dress {
     ids: Option<Ids>,
-    mode: Option<&'a Mode>,
+    mode: Option<Mode>,
 }
 
-impl Dress<'_> {
+impl Dress {
     fn apply(&self, shape: &Shape, mut metadata: Metadata) -> Metadata {
         if let Some(Ids { uid, gid }) = self.ids {
             (metadata.uid, metadata.gid) = (uid, gid);
         }
-        if let Some(mode) = self.mode.filter(|_| !matches!(shape, Shape::Symlink { .. })) {
+        if let Some(mode) = self.mode.as_ref().filter(|_| !matches!(shape, Shape::Symlink { .. })) {
             metadata.mode = mode.apply(metadata.mode, *shape == Shape::Directory);
         }
         metadata
@@ -87,7 +113,7 @@ impl Dress<'_> {
     /// are set-id and sticky bits.
     fn made(&self, now: Mtime) -> Metadata {
         let mode = match self.mode {
-            Some(Mode::Octal(mode)) => *mode & 0o777,
+            Some(Mode::Octal(mode)) => mode & 0o777,
             _ => 0o755,
         };
         let Ids { uid, gid } = self.ids.unwrap_or_default();
@@ -97,12 +123,14 @@ impl Dress<'_> {
 
 impl<'a> Staged<'a> {
     pub(super) fn new(base: Stack<'a>, now: Mtime) -> Staged<'a> {
-        Staged { base, now, changes: BTreeMap::new(), hiding: false, walk: 0, linked: 0 }
+        Staged { base, now, changes: BTreeMap::new(), hiding: false, walk: 0, linked: 0, run: None }
     }
 
+    /// Does one action. After the last one nothing but [`Staged::finish`] may follow.
     pub(super) fn apply(
         &mut self,
-        action: &Action,
+        action: Action,
+        is_last: bool,
         sources: &[Option<Source<'_>>],
         spool: &mut Spool,
     ) -> Result<(), Error> {
@@ -114,23 +142,29 @@ impl<'a> Staged<'a> {
             }
             Action::Copy { from, items, destination, options } => {
                 let ids = options.owner.as_ref().map(|owner| ids(owner, self.base)).transpose()?;
-                let copy =
-                    Copy { from: *from, destination, options, dress: Dress { ids, mode: options.mode.as_ref() } };
-                items.iter().try_for_each(|item| self.copy(item, &copy, sources, spool))
+                let dress = Dress { ids, mode: options.mode.clone() };
+                let copy = Copy { from, destination: &destination, options: &options, dress };
+                let mut items = items.into_iter();
+                while let Some(item) = items.next() {
+                    let is_last = is_last && items.len() == 0;
+                    self.copy(item, is_last, &copy, sources, spool)?;
+                }
+                Ok(())
             }
         }
     }
 
     fn copy(
         &mut self,
-        item: &Item,
+        item: Item,
+        is_last: bool,
         copy: &Copy<'_>,
         sources: &[Option<Source<'_>>],
         spool: &mut Spool,
     ) -> Result<(), Error> {
         self.walk += 1;
         if item.node.shape == Shape::Directory {
-            return self.copy_directory(item, copy);
+            return self.copy_directory(item, is_last, copy);
         }
         if copy.options.add == Add::Unpack
             && let (Some(from), Shape::File { .. }) = (copy.from, &item.node.shape)
@@ -145,18 +179,23 @@ impl<'a> Staged<'a> {
                 return self.unpack_all(&place, members, &dress, &item.node.path);
             }
         }
-        self.copy_file(item, copy)
+        self.copy_file(&item, copy)
     }
 
     /// Copies what is in a directory into the destination, which becomes one.
-    fn copy_directory(&mut self, item: &Item, copy: &Copy<'_>) -> Result<(), Error> {
+    fn copy_directory(&mut self, item: Item, is_last: bool, copy: &Copy<'_>) -> Result<(), Error> {
         let place = self.resolve(b"", &clean(copy.destination.as_bytes()))?.0;
         self.ensure_directory(&place, &copy.dress)?;
         // No layer and no transfer keeps the time of a root: it is that of the last change, which is now.
         let is_root = item.node.path.is_empty();
         self.touch(&place, if is_root { self.now } else { item.node.metadata.mtime });
-        for node in &item.below {
-            self.put_node(join(&place, below(&item.node.path, &node.path)), node, copy, None)?;
+        if is_last && !copy.options.parents && !self.hiding && !self.changes_below(&place) {
+            let (source, maker) = (item.node.path, self.maker(copy));
+            self.run = Some(Run { place, source, nodes: item.below, maker });
+            return Ok(());
+        }
+        for node in item.below {
+            self.put_node(join(&place, below(&item.node.path, &node.path)), &node, copy, None)?;
         }
         Ok(())
     }
@@ -180,35 +219,29 @@ impl<'a> Staged<'a> {
     }
 
     fn put_node(&mut self, path: Vec<u8>, node: &Node, copy: &Copy<'_>, data: Option<&Vec<u8>>) -> Result<(), Error> {
-        let mut metadata = copy.dress.apply(&node.shape, node.metadata.clone());
+        let mut put = self.maker(copy).put(node, data);
         if copy.options.parents
             && node.shape == Shape::Directory
             && let Some(before) = self.directory(&path)
         {
             // The path is kept, not the directory copied: its owner stays.
             let Metadata { mode, mtime, .. } = node.metadata;
-            metadata = Metadata { mode, mtime, ..before };
+            put.metadata = Metadata { mode, mtime, ..before };
         }
-        let bytes = match (&node.shape, data, copy.from) {
-            (Shape::File { .. }, Some(data), _) => {
-                metadata.mtime = self.now;
-                Bytes::Inline(data.clone())
-            }
-            (Shape::File { .. }, None, Some(from)) => Bytes::Source { from, path: node.path.clone(), key: node.key },
-            _ => Bytes::None,
-        };
-        let group = node.inode.map(|(device, inode)| (self.walk, device, inode));
-        match (&node.shape, self.lookup(&path)) {
-            (Shape::Directory, Some(Found::Link(_) | Found::Other)) => {
-                return Err(Error::NotADirectory { path: shown(&path) });
-            }
-            (shape, Some(Found::Directory)) if *shape != Shape::Directory => {
-                return Err(Error::IsADirectory { path: shown(&path) });
-            }
-            _ => {}
-        }
-        self.put(&path, Put { shape: node.shape.clone(), metadata, bytes, group, fresh: false });
+        check_fit(&path, &node.shape, self.lookup(&path))?;
+        self.put(&path, put);
         Ok(())
+    }
+
+    fn maker(&self, copy: &Copy<'_>) -> Maker {
+        Maker { from: copy.from, dress: copy.dress.clone(), walk: self.walk, now: self.now }
+    }
+
+    fn changes_below(&self, path: &[u8]) -> bool {
+        match Place::new(path) {
+            Place(root) if root.is_empty() => !self.changes.is_empty(),
+            place => self.changes.range(place.below()).next().is_some(),
+        }
     }
 
     fn put(&mut self, path: &[u8], mut put: Put) {
@@ -227,16 +260,14 @@ impl<'a> Staged<'a> {
     }
 
     fn remove_below(&mut self, place: &Place) {
-        let first = Place([&place.0[..], &[0]].concat());
-        let last = Place([&place.0[..], &[1]].concat());
-        let below: Vec<Place> = self.changes.range(first..last).map(|(place, _)| place.clone()).collect();
+        let below: Vec<Place> = self.changes.range(place.below()).map(|(place, _)| place.clone()).collect();
         for place in below {
             self.changes.remove(&place);
         }
     }
 
     /// Makes a directory and those above it where there are none.
-    fn ensure_directory(&mut self, path: &[u8], dress: &Dress<'_>) -> Result<(), Error> {
+    fn ensure_directory(&mut self, path: &[u8], dress: &Dress) -> Result<(), Error> {
         let ends = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(end, _)| end);
         for end in ends.chain((!path.is_empty()).then_some(path.len())) {
             let path = &path[..end];
@@ -307,13 +338,7 @@ impl<'a> Staged<'a> {
     }
 
     /// Puts the members of an archive below `root`. Directories that it holds have its times in the end.
-    fn unpack_all(
-        &mut self,
-        root: &[u8],
-        members: Vec<Member>,
-        dress: &Dress<'_>,
-        archive: &[u8],
-    ) -> Result<(), Error> {
+    fn unpack_all(&mut self, root: &[u8], members: Vec<Member>, dress: &Dress, archive: &[u8]) -> Result<(), Error> {
         let mut directories = Vec::new();
         for member in members {
             let is_directory = matches!(&member.kind, MemberKind::Shape { shape: Shape::Directory, .. });
@@ -332,7 +357,7 @@ impl<'a> Staged<'a> {
 
     /// Puts one member of an archive below `root`, replacing what is in its place unless both are directories; returns
     /// where.
-    fn unpack(&mut self, root: &[u8], member: Member, dress: &Dress<'_>, archive: &[u8]) -> Result<Vec<u8>, Error> {
+    fn unpack(&mut self, root: &[u8], member: Member, dress: &Dress, archive: &[u8]) -> Result<Vec<u8>, Error> {
         let (parent, name) = split(&member.path);
         let parent = self.resolve(root, parent)?.0;
         // What an archive does not hold has no owner that could be replaced.
@@ -378,8 +403,9 @@ impl<'a> Staged<'a> {
         Some(Put { shape, metadata: node.metadata.clone(), bytes, group: None, fresh: false })
     }
 
-    /// Returns the changes in the order of a layer. What a fresh directory hides gets its whiteouts.
-    pub(super) fn finish(mut self) -> BTreeMap<Place, Change> {
+    /// Returns the changes in the order of a layer, and what comes right after the change of its place. What a fresh
+    /// directory hides gets its whiteouts.
+    pub(super) fn finish(mut self) -> (BTreeMap<Place, Change>, Option<Run>) {
         let is_fresh = |change: &Change| matches!(change, Change::Put(Put { fresh: true, .. }));
         let fresh: Vec<Vec<u8>> =
             self.changes.iter().filter(|(_, change)| is_fresh(change)).map(|(place, _)| place.path()).collect();
@@ -389,7 +415,49 @@ impl<'a> Staged<'a> {
                 self.changes.entry(Place::new(&join(&path, name))).or_insert(Change::Whiteout);
             }
         }
-        self.changes
+        (self.changes, self.run)
+    }
+}
+
+impl Run {
+    /// Returns the directory that the entries are in.
+    pub(super) fn place(&self) -> &[u8] {
+        &self.place
+    }
+
+    /// Makes one change after the other, in the order of a layer; an error where one does not fit what `base` has.
+    pub(super) fn changes(self, base: Stack<'_>) -> impl Iterator<Item = Result<(Vec<u8>, Put), Error>> {
+        let Run { place, source, nodes, maker } = self;
+        nodes.into_iter().map(move |node| {
+            let path = join(&place, below(&source, &node.path));
+            check_fit(&path, &node.shape, Found::in_view(base.view, &path))?;
+            Ok((path, maker.put(&node, None)))
+        })
+    }
+}
+
+impl Maker {
+    fn put(&self, node: &Node, data: Option<&Vec<u8>>) -> Put {
+        let mut metadata = self.dress.apply(&node.shape, node.metadata.clone());
+        let bytes = match (&node.shape, data, self.from) {
+            (Shape::File { .. }, Some(data), _) => {
+                metadata.mtime = self.now;
+                Bytes::Inline(data.clone())
+            }
+            (Shape::File { .. }, None, Some(from)) => Bytes::Source { from, path: node.path.clone(), key: node.key },
+            _ => Bytes::None,
+        };
+        let group = node.inode.map(|(device, inode)| (self.walk, device, inode));
+        Put { shape: node.shape.clone(), metadata, bytes, group, fresh: false }
+    }
+}
+
+/// Refuses a directory in the place of something else, and the other way round.
+fn check_fit(path: &[u8], shape: &Shape, found: Option<Found>) -> Result<(), Error> {
+    match (shape, found) {
+        (Shape::Directory, Some(Found::Link(_) | Found::Other)) => Err(Error::NotADirectory { path: shown(path) }),
+        (shape, Some(Found::Directory)) if *shape != Shape::Directory => Err(Error::IsADirectory { path: shown(path) }),
+        _ => Ok(()),
     }
 }
 
@@ -398,7 +466,7 @@ struct Copy<'a> {
     from: Option<Input>,
     destination: &'a str,
     options: &'a CopyOptions,
-    dress: Dress<'a>,
+    dress: Dress,
 }
 
 impl Copy<'_> {

@@ -35,7 +35,7 @@ impl Layer {
         let mut bytes = HashMap::new();
         let entries = lines.lines().map(str::trim).filter(|line| !line.is_empty());
         let entries: Vec<Entry> = entries.map(|line| entry(line, &mut bytes)).collect();
-        let view = View::of([&Index { entries: entries.clone() }]);
+        let view = View::of([&entries.iter().cloned().collect::<Index>()]);
         Layer { entries, view, bytes }
     }
 }
@@ -147,8 +147,8 @@ fn entries(source: Source<'_>, base: &Layer, actions: Vec<FileAction>) -> Result
     let base = Stack { view: &base.view, content: &content };
     let now = Mtime { seconds: 9, nanoseconds: 0 };
     let options = WriteOptions { now, scratch: std::env::temp_dir(), cancel: Cancel::new() };
-    let writer = write(&selection, &sources, base, &options, Writer::new(Vec::new()))?;
-    Ok(writer.finish()?.1.index.entries)
+    let writer = write(selection, &sources, base, &options, Writer::new(Vec::new()))?;
+    Ok(writer.finish()?.1.index.entries().collect())
 }
 
 impl Layer {
@@ -629,7 +629,7 @@ fn an_interrupted_copy_says_so() {
     let options = WriteOptions { now: Mtime::default(), scratch: std::env::temp_dir(), cancel: Cancel::new() };
     options.cancel.cancel();
     let base = Stack { view: &empty.view, content: &content };
-    let written = write(&selection, &sources, base, &options, Writer::new(Vec::new()));
+    let written = write(selection, &sources, base, &options, Writer::new(Vec::new()));
     assert!(matches!(written, Err(Error::Cancelled(_))));
     let context = context.cancelled_by(options.cancel);
     assert!(matches!(context.list(b""), Err(crate::context::Error::Cancelled(_))));
@@ -647,7 +647,7 @@ fn a_file_that_changes_between_selecting_and_writing_is_an_error() {
     let content = |node: &Node| empty.read(node);
     let options = WriteOptions { now: Mtime::default(), scratch: std::env::temp_dir(), cancel: Cancel::new() };
     let base = Stack { view: &empty.view, content: &content };
-    let written = write(&selection, &sources, base, &options, Writer::new(Vec::new()));
+    let written = write(selection, &sources, base, &options, Writer::new(Vec::new()));
     assert!(matches!(written, Err(Error::Context(crate::context::Error::Changed { .. }))));
 }
 
@@ -691,7 +691,7 @@ mod properties {
                     let above = |other: &Entry| other.path == parent && other.kind == Kind::Directory;
                     prop_assert!(parent.is_empty() || layer.iter().any(above), "{entry:?}");
                 }
-                base.view = View::of([&Index { entries: first }, &Index { entries: layer }]);
+                base.view = View::of([&Index::from_iter(first), &Index::from_iter(layer)]);
                 let again = entries(Source::Context(&context), &base, actions).unwrap();
                 prop_assert!(again.is_empty(), "{again:?}");
             }
