@@ -1,5 +1,4 @@
 use std::cell::RefCell;
-use std::fs::File;
 use std::io::{self, Read};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -64,13 +63,13 @@ impl StatKey {
 
 /// Hashes what `file` still has to give, or what of it was read when `cancel` was raised; returns the digest and the
 /// number of bytes.
-pub(super) fn hash(file: &mut File, cancel: &Cancel) -> io::Result<(Digest, u64)> {
+pub(super) fn hash(file: &mut impl Read, cancel: &Cancel) -> io::Result<(Digest, u64)> {
     // One for each file would take as long to clear as most files take to hash.
     thread_local!(static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER_BYTES]));
     BUFFER.with_borrow_mut(|buffer| hash_by(buffer, file, cancel))
 }
 
-fn hash_by(buffer: &mut [u8], file: &mut File, cancel: &Cancel) -> io::Result<(Digest, u64)> {
+fn hash_by(buffer: &mut [u8], file: &mut impl Read, cancel: &Cancel) -> io::Result<(Digest, u64)> {
     let mut hasher = Hasher::new();
     let mut total = 0;
     loop {

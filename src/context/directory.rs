@@ -20,6 +20,7 @@ pub use walk::{Fate, Listed, Listing, Tally, Walk};
 
 use super::digest::{DigestCache, StatKey, hash};
 use super::{Error, Ignore, Owners, Scope, Verdict, nearest};
+use crate::fs::SparseReader;
 use crate::layer::{Metadata, Mtime, Packed};
 use crate::oci::Digest;
 use crate::sys::Cancel;
@@ -265,11 +266,11 @@ impl Context {
 
     fn hash(&self, entry: &Entry) -> Result<(Digest, bool), Error> {
         let started = SystemTime::now();
-        let mut file = self.open_file(&entry.path, &entry.key)?;
+        let mut file = SparseReader::new(self.open_file(&entry.path, &entry.key)?);
         let hashed = hash(&mut file, &self.cancel).map_err(|error| self.broken("read", &entry.path, error));
         self.cancel.check()?;
         let (digest, size) = hashed?;
-        self.check_unchanged(&file, &entry.path, &entry.key)?;
+        self.check_unchanged(file.file(), &entry.path, &entry.key)?;
         if size != entry.key.size_bytes {
             return Err(Error::Changed { path: self.full(&entry.path) });
         }

@@ -14,6 +14,6 @@ mod xattr;
 pub use error::{At, Error};
 pub use remove::{remove_at, remove_tree};
 pub use root::{Root, os_path};
-pub use sparse::SparseWriter;
+pub use sparse::{SparseReader, SparseWriter};
 pub use write::write_atomic;
 pub use xattr::{Xattrs, get_xattr, set_xattr, xattrs};

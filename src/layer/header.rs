@@ -170,3 +170,23 @@ fn set_device(header: &mut tar::Header, (major, minor): (u32, u32)) {
     fields.set_device_major(major);
     fields.set_device_minor(minor);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn sizes_that_ustar_has_no_room_for_are_in_a_record() {
+        for size in [0, (8 << 30) - 1, 8 << 30, 9 << 30, 100 << 30, 1 << 50] {
+            let header = Header { size, ..Header::new(b"big".to_vec(), Type::File) };
+            let bytes = header.to_bytes();
+            assert_eq!(bytes.len(), if size < 8 << 30 { 512 } else { 3 * 512 }, "{size}");
+            // Content is read only if somebody asks for it.
+            let mut archive = tar::Archive::new(bytes[..].chain(std::io::repeat(0)));
+            let entry = archive.entries().unwrap().next().unwrap().unwrap();
+            assert_eq!((entry.size(), &*entry.path_bytes()), (size, &b"big"[..]), "{size}");
+        }
+    }
+}

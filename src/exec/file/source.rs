@@ -1,4 +1,3 @@
-use std::fs::File;
 use std::io::{self, Read};
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +7,7 @@ use super::filter::Filter;
 use super::resolve::{Found, join, resolve, split};
 use super::{Error, Source, Stack};
 use crate::context::{self, Absence, Context, Digests, StatKey, nearest};
+use crate::fs::SparseReader;
 use crate::layer::{FileId, Kind, Metadata, Node as LayerNode, Packed};
 use crate::oci::Digest;
 
@@ -118,7 +118,7 @@ impl<'a> Source<'a> {
     pub(super) fn open(&self, path: &[u8], key: Option<&StatKey>) -> Result<Box<dyn Read + Send + 'a>, Error> {
         match (self, key) {
             (Source::Context(context), Some(key)) => {
-                let file = context.open_file(path, key)?;
+                let file = SparseReader::new(context.open_file(path, key)?);
                 Ok(Box::new(Steady { context, path: path.to_vec(), key: *key, file, left: key.size_bytes }))
             }
             (Source::Stack(stack), _) => Ok(open(stack, path)?),
@@ -139,7 +139,7 @@ struct Steady<'a> {
     context: &'a Context,
     path: Vec<u8>,
     key: StatKey,
-    file: File,
+    file: SparseReader,
     left: u64,
 }
 
@@ -148,7 +148,7 @@ impl Read for Steady<'_> {
         let length = self.file.read(buffer)?;
         self.left = self.left.saturating_sub(length as u64);
         if self.left == 0 || length == 0 {
-            self.context.check_unchanged(&self.file, &self.path, &self.key).map_err(io::Error::other)?;
+            self.context.check_unchanged(self.file.file(), &self.path, &self.key).map_err(io::Error::other)?;
         }
         Ok(length)
     }
