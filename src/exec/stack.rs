@@ -103,20 +103,21 @@ impl Layer {
 #[derive(Clone, Default)]
 pub struct Stack {
     layers: Vec<Layer>,
+    /// The identity of the stack up to each layer, once somebody has asked for it or a higher one. Stacks that grew from
+    /// this one share them: a build of 500 steps asks for 500 stacks, and most of each is known.
+    chains: Vec<Arc<OnceLock<ChainId>>>,
 }
 
 impl Stack {
     /// Returns a stack of `layers`, base first.
     pub(crate) fn new(layers: Vec<Layer>) -> Stack {
-        Stack { layers }
+        let chains = layers.iter().map(|_| Arc::default()).collect();
+        Stack { layers, chains }
     }
 
     /// Returns this stack with `top` over it.
     pub(crate) fn with(&self, top: Layer) -> Stack {
-        let mut layers = Vec::with_capacity(self.layers.len() + 1);
-        layers.extend_from_slice(&self.layers);
-        layers.push(top);
-        Stack { layers }
+        Stack { layers: grown(&self.layers, top), chains: grown(&self.chains, Arc::default()) }
     }
 
     /// Returns the layers, base first.
@@ -131,22 +132,58 @@ impl Stack {
 
     /// Returns the identity of the stack, `None` for the empty one; waits for layers being written.
     pub(crate) fn chain_id(&self) -> Result<Option<ChainId>, Error> {
-        Ok(ChainId::of(self.diff_ids()?))
+        let known = (0..self.chains.len()).rev().find_map(|place| Some((place + 1, *self.chains[place].get()?)));
+        let (first, mut chain) = known.map_or((0, None), |(first, chain)| (first, Some(chain)));
+        for (layer, place) in self.layers.iter().zip(&self.chains).skip(first) {
+            let diff_id = layer.diff_id()?;
+            let here = chain.map_or(ChainId::base(diff_id), |below: ChainId| below.extend(diff_id));
+            chain = Some(*place.get_or_init(|| here));
+        }
+        Ok(chain)
     }
 
     /// Returns the identity of every stack that this one grew over, base first, and its own last; waits as
     /// [`Stack::chain_id`] does.
     pub(crate) fn chain_ids(&self) -> Result<Vec<ChainId>, Error> {
-        let grow = |below: &mut Option<ChainId>, diff_id| {
-            let here = below.map_or(ChainId::base(diff_id), |below: ChainId| below.extend(diff_id));
-            *below = Some(here);
-            *below
-        };
-        Ok(self.diff_ids()?.into_iter().scan(None, grow).collect())
+        self.chain_id()?;
+        Ok(self.chains.iter().filter_map(|chain| chain.get().copied()).collect())
     }
 
     /// Tells whether the identity of every layer is known now.
     pub(crate) fn is_known(&self) -> bool {
         self.layers.iter().all(|layer| layer.known_diff_id().is_some())
+    }
+}
+
+fn grown<T: Clone>(below: &[T], top: T) -> Vec<T> {
+    let mut all = Vec::with_capacity(below.len() + 1);
+    all.extend_from_slice(below);
+    all.push(top);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Digest;
+
+    #[test]
+    fn the_identity_of_a_stack_is_that_of_its_layers_in_whatever_order_it_is_asked_for() {
+        let diff_ids: Vec<DiffId> = (0..5_u8).map(|number| DiffId::new(Digest::of(&[number]))).collect();
+        let layer = |place: usize| Layer::stored(diff_ids[place]);
+        let expected = |length: usize| ChainId::of(diff_ids[..length].iter().copied());
+        for asked_first in [0, 1, 3] {
+            let base = Stack::new(vec![layer(0), layer(1)]);
+            let middle = base.with(layer(2));
+            let top = middle.with(layer(3)).with(layer(4));
+            if let Some(stack) = [&base, &middle, &top].get(asked_first) {
+                stack.chain_id().unwrap();
+            }
+            assert_eq!(top.chain_ids().unwrap(), (1..=5).filter_map(expected).collect::<Vec<_>>());
+            assert_eq!((base.chain_id().unwrap(), middle.chain_id().unwrap()), (expected(2), expected(3)));
+            // Another layer over the same base is another stack.
+            assert_ne!(base.with(layer(4)).chain_id().unwrap(), middle.chain_id().unwrap());
+        }
+        assert_eq!(Stack::default().chain_id().unwrap(), None);
     }
 }
