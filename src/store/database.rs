@@ -10,7 +10,7 @@ use super::Error;
 pub(super) const VERSION: u32 = STEPS.len() as u32;
 
 /// What made each version out of the one before. Stores exist of every version, so steps are only ever added.
-const STEPS: [&str; 5] = [SCHEMA, INDEXES, ENCODINGS, RECORDS, CONTAINERS];
+const STEPS: [&str; 6] = [SCHEMA, INDEXES, ENCODINGS, RECORDS, CONTAINERS, PACKAGES];
 
 /// Longer than 64 builds together need for their short transactions, even on a slow disk.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -105,6 +105,12 @@ CREATE TABLE container_layers(
     container BLOB NOT NULL, position INTEGER NOT NULL, diff_id BLOB NOT NULL,
     PRIMARY KEY(container, position)) WITHOUT ROWID;
 CREATE INDEX container_layers_diff_id ON container_layers(diff_id);
+";
+
+/// A table of its own: beside an index of a million files, a list of packages would be written and read at the price of
+/// the index.
+const PACKAGES: &str = "
+CREATE TABLE layer_packages(diff_id BLOB NOT NULL PRIMARY KEY, packages BLOB NOT NULL) WITHOUT ROWID;
 ";
 
 /// The SQLite file and connections to it: one for each call that is under way.

@@ -57,6 +57,31 @@ impl Store {
         })
     }
 
+    /// Returns what was remembered of the packages in a layer.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn layer_packages(&self, diff_id: DiffId) -> Result<Option<Vec<u8>>, Error> {
+        self.database().read(|connection| {
+            let mut query = connection.prepare_cached("SELECT packages FROM layer_packages WHERE diff_id = ?")?;
+            Ok(query.query_row([diff_id.digest().as_bytes()], |row| row.get(0)).optional()?)
+        })
+    }
+
+    /// Remembers what is known of the packages in a layer, for as long as the layer is; nothing if it is not.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn put_layer_packages(&self, diff_id: DiffId, packages: &[u8]) -> Result<(), Error> {
+        self.database().write(|transaction| {
+            let mut insert = transaction.prepare_cached(
+                "INSERT OR REPLACE INTO layer_packages SELECT diff_id, ?2 FROM layers WHERE diff_id = ?1",
+            )?;
+            insert.execute(params![diff_id.digest().as_bytes(), packages])?;
+            Ok(())
+        })
+    }
+
     /// Returns the size of the tar of a layer that is known.
     ///
     /// # Errors

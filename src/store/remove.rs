@@ -234,6 +234,7 @@ fn drop_layers(transaction: &Transaction<'_>) -> Result<Vec<Digest>, Failure> {
         for statement in [
             "DELETE FROM layer_blobs WHERE diff_id = ?",
             "DELETE FROM layer_encodings WHERE diff_id = ?",
+            "DELETE FROM layer_packages WHERE diff_id = ?",
             "DELETE FROM layers WHERE diff_id = ?",
         ] {
             transaction.execute(statement, [key])?;

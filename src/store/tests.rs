@@ -285,6 +285,23 @@ fn a_name_moves_and_leaves_an_image_without_one() {
 }
 
 #[test]
+fn what_is_known_of_packages_goes_with_the_layer() {
+    let (_directory, store) = store();
+    image(&store, &["layer"], &["gone"]);
+    let diff_id = DiffId::new(Digest::of(b"layer"));
+    let unknown = DiffId::new(Digest::of(b"unknown"));
+    assert_eq!(store.layer_packages(diff_id).unwrap(), None);
+    for packages in [&b"one"[..], b"two"] {
+        store.put_layer_packages(diff_id, packages).unwrap();
+        assert_eq!(store.layer_packages(diff_id).unwrap().as_deref(), Some(packages));
+    }
+    store.put_layer_packages(unknown, b"one").unwrap();
+    assert_eq!(store.layer_packages(unknown).unwrap(), None);
+    store.remove_image("gone", false).unwrap();
+    assert_eq!(store.layer_packages(diff_id).unwrap(), None);
+}
+
+#[test]
 fn removing_an_image_removes_what_was_its_alone() {
     let (_directory, store) = store();
     let (_, kept) = image(&store, &["base", "kept"], &["kept"]);
@@ -370,7 +387,8 @@ fn a_store_of_an_older_kiln_is_brought_up_to_date() {
          DROP INDEX steps_text; DROP INDEX steps_key; DROP INDEX steps_result; ALTER TABLE steps DROP COLUMN stage;
          ALTER TABLE steps DROP COLUMN position; ALTER TABLE steps DROP COLUMN text; ALTER TABLE steps DROP COLUMN key;
          ALTER TABLE steps DROP COLUMN result; ALTER TABLE steps DROP COLUMN facts;
-         ALTER TABLE cache DROP COLUMN inputs; ALTER TABLE cache DROP COLUMN removed; PRAGMA user_version = 1;",
+         ALTER TABLE cache DROP COLUMN inputs; ALTER TABLE cache DROP COLUMN removed;
+         DROP TABLE layer_packages; PRAGMA user_version = 1;",
     )
     .unwrap();
     drop(old);

@@ -16,7 +16,7 @@ use crate::layer::Kind;
 use super::File;
 
 /// Whose a package is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Manager {
     /// Debian's.
     Dpkg,
@@ -50,7 +50,7 @@ impl Manager {
 }
 
 /// A package in one version.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Package {
     /// Whose.
     pub manager: Manager,

@@ -215,7 +215,7 @@ impl Engine {
     ) -> Result<Vec<LayerDiff>, Error> {
         let job = Job::new(self, options, observer, cancel);
         let side = job.side(name)?;
-        let layers = side.layers(0, &job)?;
+        let layers = side.layers(0, 0, &job)?;
         let summary = side.summary(&self.store)?;
         let diff = |(place, layer): (usize, SideLayer)| {
             Ok(LayerDiff { layer, files: job.files(&layers[..place], &layers[..=place])? })
@@ -267,8 +267,8 @@ impl<'a> Job<'a> {
     fn side_files(&self, before: &Side, after: &Side, shared_layers: usize) -> Result<Comparison, Error> {
         let mut own = if self.options.fetch_shared { 0 } else { shared_layers };
         loop {
-            let old = before.layers(own, self)?;
-            let mut new = after.layers(shared_layers, self)?;
+            let old = before.layers(0, own, self)?;
+            let mut new = after.layers(shared_layers, shared_layers, self)?;
             new[..shared_layers].clone_from_slice(&old[..shared_layers]);
             match self.files(&old, &new) {
                 Err(Error::Compare(compare::Error::SharedNeeded)) if own > 0 => own = 0,

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use super::super::Error;
@@ -5,11 +6,15 @@ use super::contents::{Wanted, unreadable};
 use super::side::{Side, Source};
 use super::{Job, Packages, UnreadPackages};
 use crate::compare::{self, Change, Class, Comparison, File, Package, PackageFile, Unreadable};
-use crate::layer::Kind;
+use crate::layer::{EntryPath, Kind};
+use crate::oci::DiffId;
 
-/// Databases up to this size are kept in the store once they were read out of a compressed layer, so that they need not
-/// be read out of it again.
-const MAX_KEPT_BYTES: u64 = 16 << 20;
+/// What a file tells: its packages, or why they are not known.
+type Told = Result<Vec<Package>, String>;
+
+/// What files of one layer tell, by path and by where their contents are. Remembered with the layer: programs and lists
+/// would otherwise be decompressed anew by every comparison.
+type Known = BTreeMap<(EntryPath, u64), Told>;
 
 impl Job<'_> {
     /// Compares the packages that the files which differ tell of.
@@ -30,58 +35,94 @@ impl Job<'_> {
         of: impl Fn(&Change) -> Option<&File>,
         unread: &mut Vec<UnreadPackages>,
     ) -> Result<Vec<Package>, Error> {
-        let mut found = Vec::new();
+        let mut known: BTreeMap<u32, Known> = BTreeMap::new();
+        let mut told: Vec<(&Change, Told)> = Vec::new();
         let mut wanted: Vec<Wanted<'_>> = Vec::new();
-        let mut kinds = Vec::new();
-        let mut read = |kind: PackageFile, path: &[u8], content: &mut dyn Read| match kind.read(path, content) {
-            Ok(packages) => {
-                found.extend(packages);
-                Ok(())
-            }
-            // The bytes of a layer that cannot be read are no matter of packages.
-            Err(Unreadable::Io(error)) => Err(unreadable(error)),
-            Err(error) => {
-                unread.push(UnreadPackages { path: path.to_vec(), why: error.to_string() });
-                Ok(())
-            }
-        };
+        let mut asked: Vec<(PackageFile, &Change)> = Vec::new();
         for change in changes {
             let Some(file) = of(change) else { continue };
             let Some(kind) = PackageFile::of(&change.path, file) else { continue };
             if !kind.has_content() {
-                read(kind, &change.path, &mut std::io::empty())?;
-            } else if let Some(bytes) = self.kept(kind, file)? {
-                read(kind, &change.path, &mut &bytes[..])?;
+                told.push((change, read(kind, &change.path, &mut std::io::empty())?));
+            } else if let Some(before) = self.remembered(side, &mut known, &change.path, file)? {
+                told.push((change, before));
             } else {
                 wanted.push((&change.path, file));
-                kinds.push(kind);
+                asked.push((kind, change));
             }
         }
+        let mut new: BTreeMap<u32, Known> = BTreeMap::new();
         self.contents(side, &wanted, &mut |index, content| {
-            let ((path, file), kind) = (wanted[index], kinds[index]);
-            if !is_kept(kind, file) || matches!(side.source, Source::Directory { .. }) {
-                return read(kind, path, content);
+            let ((path, file), (kind, change)) = (wanted[index], asked[index]);
+            let packages = read(kind, path, content)?;
+            if let Some((layer, offset)) = place(file) {
+                new.entry(layer).or_default().insert((path.to_vec(), offset), packages.clone());
             }
-            let mut bytes = Vec::new();
-            content.read_to_end(&mut bytes).map_err(unreadable)?;
-            self.engine.store.put_bytes(&bytes)?;
-            read(kind, path, &mut &bytes[..])
+            told.push((change, packages));
+            Ok(())
         })?;
+        for (layer, more) in new {
+            let mut all = known.remove(&layer).unwrap_or_default();
+            all.extend(more);
+            self.remember(side, layer, &all)?;
+        }
+        let mut found = Vec::new();
+        for (change, told) in told {
+            match told {
+                Ok(packages) => found.extend(packages),
+                Err(why) => unread.push(UnreadPackages { path: change.path.clone(), why }),
+            }
+        }
         Ok(found)
     }
 
-    /// Returns the content of a database that was read before.
-    fn kept(&self, kind: PackageFile, file: &File) -> Result<Option<Vec<u8>>, Error> {
-        let Kind::File { digest, size, .. } = file.kind else { return Ok(None) };
-        if !is_kept(kind, file) || self.engine.store.has_blob(digest)? != Some(size) {
-            return Ok(None);
+    /// Returns what a file told before, and reads what is remembered of its layer if that is not in `known` yet.
+    fn remembered(
+        &self,
+        side: &Side,
+        known: &mut BTreeMap<u32, Known>,
+        path: &[u8],
+        file: &File,
+    ) -> Result<Option<Told>, Error> {
+        let (Some((layer, offset)), Some(diff_id)) = (place(file), diff_id(side, file.layer)) else { return Ok(None) };
+        if let std::collections::btree_map::Entry::Vacant(vacant) = known.entry(layer) {
+            let bytes = self.engine.store.layer_packages(diff_id)?;
+            // What an other kiln remembered in its own way is read anew.
+            vacant.insert(bytes.and_then(|bytes| postcard::from_bytes(&bytes).ok()).unwrap_or_default());
         }
-        Ok(Some(self.engine.store.read_blob(digest, MAX_KEPT_BYTES)?))
+        Ok(known[&layer].get(&(path.to_vec(), offset)).cloned())
+    }
+
+    fn remember(&self, side: &Side, layer: u32, known: &Known) -> Result<(), Error> {
+        let Some(diff_id) = diff_id(side, Some(layer)) else { return Ok(()) };
+        let bytes = postcard::to_stdvec(known).expect("it is made of texts and numbers");
+        Ok(self.engine.store.put_layer_packages(diff_id, &bytes)?)
     }
 }
 
-fn is_kept(kind: PackageFile, file: &File) -> bool {
-    kind.is_database() && file.size_bytes() <= MAX_KEPT_BYTES
+fn read(kind: PackageFile, path: &[u8], content: &mut dyn Read) -> Result<Told, Error> {
+    match kind.read(path, content) {
+        Ok(packages) => Ok(Ok(packages)),
+        // The bytes of a layer that cannot be read are no matter of packages.
+        Err(Unreadable::Io(error)) => Err(unreadable(error)),
+        Err(error) => Ok(Err(error.to_string())),
+    }
+}
+
+/// Returns in which layer a file is, and where its content is in it.
+fn place(file: &File) -> Option<(u32, u64)> {
+    match file.kind {
+        Kind::File { offset, .. } => Some((file.layer?, offset)),
+        _ => None,
+    }
+}
+
+/// Returns the layer of an image; a directory has none that stays the same.
+fn diff_id(side: &Side, layer: Option<u32>) -> Option<DiffId> {
+    match side.source {
+        Source::Layers(_) => side.diff_ids().get(layer? as usize).copied(),
+        Source::Directory { .. } => None,
+    }
 }
 
 /// Tells whether one side of a change is hidden in shared layers that are not here.

@@ -179,8 +179,9 @@ fn truncate(config: &mut ImageConfig, step: usize, name: &str) -> Result<(), Err
 }
 
 impl Side {
-    /// Returns the layers, with their indexes where these are here; those from `own` on are fetched if need be.
-    pub(super) fn layers(&self, own: usize, job: &Job<'_>) -> Result<Vec<compare::Layer>, Error> {
+    /// Returns the layers, with their indexes where these are here; those from `own` on are fetched if need be, and those
+    /// before `known` have none: an index of a million files is not read twice.
+    pub(super) fn layers(&self, known: usize, own: usize, job: &Job<'_>) -> Result<Vec<compare::Layer>, Error> {
         match &self.source {
             Source::Directory { diff_id, index, .. } => {
                 Ok(vec![compare::Layer { diff_id: *diff_id, index: Some(index.clone()) }])
@@ -189,7 +190,7 @@ impl Side {
                 let asker = job.asker();
                 job.library
                     .each(layers, |place, layer| {
-                        let wanted = place >= own || job.library.is_here(layer)?;
+                        let wanted = place >= known && (place >= own || job.library.is_here(layer)?);
                         let index = if wanted { Some(job.library.index_bytes(layer, asker)?) } else { None };
                         Ok(compare::Layer { diff_id: layer.diff_id()?, index })
                     })
