@@ -3,7 +3,7 @@
 //!
 //! This module alone knows stdout, stderr, colours, environment variables and exit codes. Data goes to stdout, all else
 //! to stderr. Exit codes: 0 done, 1 the operation failed, 2 the command line was wrong or asks for what kiln cannot do
-//! yet, 130 interrupted. `run`, `start` and `exec` return what their program did, and docker's 125, 126 and 127 where there
+//! yet, 130 interrupted. `run`, `start`, `exec` and `shell` return what their program did, and docker's 125, 126 and 127 where there
 //! is none.
 
 mod attach;
@@ -44,6 +44,7 @@ mod rmi;
 mod run;
 mod save;
 mod session;
+mod shell;
 mod start;
 mod stop;
 mod summary;
@@ -96,6 +97,7 @@ enum Command {
     Run(Box<run::Args>),
     Start(start::Args),
     Exec(exec::Args),
+    Shell(Box<shell::Args>),
     Ps(ps::Args),
     Stop(stop::Args),
     Kill(kill::Args),
@@ -144,6 +146,7 @@ impl Command {
             Command::Run(args) => return run::run(args, session),
             Command::Start(args) => return start::run(args, session),
             Command::Exec(args) => return exec::run(args, session),
+            Command::Shell(args) => return shell::run(args, session),
             Command::Build(args) => build::run(args, session),
             Command::Check(args) => check::run(args, session),
             Command::Context(args) => context::run(args, session),

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::{Error, session};
 use crate::diagnostic::{Diagnostic, Severity, Source, Span, Style, render};
+use crate::engine::{FailedStep, Left};
 use crate::{engine, exec, registry, store};
 
 /// The operation failed.
@@ -70,8 +71,10 @@ fn say(text: &str) {
 pub(super) fn text(error: &Error, style: Style) -> String {
     match error {
         Error::Engine(engine::Error::Diagnostics { file, found }) => diagnostics(file, found, style),
-        Error::Engine(engine::Error::StepFailed { title, origin, status, tail, log }) => {
-            step_failed(title, origin.as_ref(), status, style) + &output(tail, log.as_deref())
+        Error::Engine(engine::Error::StepFailed(step)) => {
+            let FailedStep { title, origin, status, tail, log, left } = step;
+            let way_in = left.as_ref().map(way_in).unwrap_or_default();
+            step_failed(title, origin.as_ref(), status, style) + &output(tail, log.as_deref()) + &way_in
         }
         _ => chain(error, style),
     }
@@ -101,6 +104,21 @@ fn step_failed(title: &str, origin: Option<&(Source, Span)>, status: &str, style
             render(source, &diagnostic, style) + "\n"
         }
     }
+}
+
+/// Returns how to find out more.
+fn way_in(left: &Left) -> String {
+    let mut text = "look into it with `kiln shell`; `kiln diff failed` lists what it has changed\n".to_owned();
+    if let Some(path) = &left.bundle {
+        let path = super::progress::without_controls(&path.display().to_string()).to_string();
+        text += &format!("for another machine, where `kiln shell {path}` opens it: {path}\n");
+    }
+    text
+}
+
+/// Prints what is to be known beside the output of a program.
+pub(super) fn note(text: &str) {
+    say(text);
 }
 
 fn output(tail: &[String], log: Option<&Path>) -> String {
@@ -199,13 +217,14 @@ mod tests {
 
     fn failed_step(tail: &[&str], log: Option<&str>) -> Error {
         let text = "FROM scratch\nRUN <<EOF\nmake\nEOF\n";
-        Error::Engine(engine::Error::StepFailed {
+        Error::Engine(engine::Error::StepFailed(FailedStep {
             title: "[2/2] RUN <<EOF (make)".to_owned(),
             origin: Some((Source::new("Dockerfile", text), Span::new(13, text.len() - 1))),
             status: "exited with code 2".to_owned(),
             tail: tail.iter().map(|&line| line.to_owned()).collect(),
             log: log.map(Into::into),
-        })
+            left: Some(Left { container: "failed-1".to_owned(), bundle: Some("f.oci.tar".into()) }),
+        }))
     }
 
     #[test]
@@ -219,6 +238,8 @@ error[step-failed]: `[2/2] RUN <<EOF (make)` exited with code 2
 the last lines it wrote:
     make: no rule
 all it wrote: /k/log/1
+look into it with `kiln shell`; `kiln diff failed` lists what it has changed
+for another machine, where `kiln shell f.oci.tar` opens it: f.oci.tar
 ";
         assert_eq!(text(&failed_step(&["make: \x1b[31mno\x1b[0m rule"], Some("/k/log/1")), Style::Plain), expected);
     }

@@ -9,7 +9,7 @@ use super::Cli;
 /// What the commands are about, in the order in which people meet them.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Building", &["build", "plan", "check", "context"]),
-    ("Builds", &["builds", "why", "log", "report", "compare"]),
+    ("Builds", &["builds", "why", "log", "shell", "report", "compare"]),
     (
         "Images",
         &["images", "pull", "push", "tag", "rmi", "save", "load", "inspect", "history", "blame", "diff", "explore"],

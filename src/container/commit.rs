@@ -41,7 +41,7 @@ impl Containers {
         meanwhile: Meanwhile,
         asker: Asker<'_>,
     ) -> Result<Committed, Error> {
-        let Facts { settings, mut commits } = facts(container)?;
+        let Facts { settings, mut commits, recipe } = facts(container)?;
         let stack = self.stack(container)?;
         let mut layers = stack.diff_ids()?;
         if container.state() != ContainerState::Running {
@@ -60,7 +60,7 @@ impl Containers {
         };
         layers.push(layer);
         commits.push(item);
-        let facts = Facts { settings, commits };
+        let facts = Facts { settings, commits, recipe };
         if container.state() != ContainerState::Running {
             self.go_on_over(container, layer, &serde_json::to_string(&facts)?)?;
         }
@@ -84,7 +84,7 @@ impl Containers {
         Ok(Committed { layers, history })
     }
 
-    fn write_layer(
+    pub(super) fn write_layer(
         &self,
         container: &ContainerRecord,
         stack: &Stack,

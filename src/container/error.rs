@@ -37,6 +37,9 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// There is none of the programs that people type at.
+    #[error("there is neither bash nor sh; name a program behind `--`")]
+    NoShell,
     /// A signal could not be sent.
     #[error("cannot send a signal to container {name}")]
     Signal {

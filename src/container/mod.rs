@@ -7,6 +7,9 @@
 //!                                              over it with an empty one
 //! ```
 //!
+//! A failed step leaves one as well: its changes, and the [`Recipe`] of its process. A [`Visit`] looks at such files, and
+//! changes nothing.
+//!
 //! A container is a record in the store and a tree of changes. While its process runs, one kiln keeps it: that kiln is
 //! the process's parent, and with it the process ends. A record whose keeper is gone is one of a container that has
 //! ended, whoever looks. Containers that go on without a kiln in the foreground, volumes, networks of their own and logs
@@ -15,10 +18,12 @@
 mod changes;
 mod commit;
 mod error;
+mod failure;
 mod files;
 mod name;
 mod pause;
 mod settings;
+mod visit;
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -27,9 +32,11 @@ use serde::{Deserialize, Serialize};
 
 pub use commit::{Committed, Meanwhile};
 pub use error::Error;
+pub use failure::{FailedStep, Recipe};
 pub use files::{CopyOptions, Place, copy, copy_in, copy_out};
 pub use name::is_name;
 pub use settings::{Program, Settings, SettingsMount};
+pub use visit::{Visit, Visitor};
 
 use crate::exec::{Asker, Layer, Library, Stack};
 use crate::oci::{Digest, History};
@@ -69,6 +76,9 @@ struct Facts {
     settings: Settings,
     /// Of each layer that was made of its changes.
     commits: Vec<History>,
+    /// None but of what a failed step has left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recipe: Option<Recipe>,
 }
 
 /// All containers of a store.
@@ -102,7 +112,7 @@ impl Containers {
     pub fn create(&self, wanted: Wanted, stack: &Stack, asker: Asker<'_>) -> Result<ContainerRecord, Error> {
         let Wanted { id, image, name, is_temporary, settings } = wanted;
         let active = self.library.writable(stack, asker)?;
-        let facts = serde_json::to_string(&Facts { settings, commits: Vec::new() })?;
+        let facts = serde_json::to_string(&Facts { settings, commits: Vec::new(), recipe: None })?;
         let mut new = NewContainer {
             id,
             name: name.clone().unwrap_or_default(),
@@ -112,6 +122,7 @@ impl Containers {
             layers: stack.diff_ids()?,
             is_temporary,
             facts,
+            failure: None,
         };
         loop {
             if name.is_none() {

@@ -10,6 +10,7 @@ use super::check::plan_options;
 use super::compress::Wanted;
 use super::contexts::MainContext;
 use super::dockerfile::{self, Loaded};
+use super::error::FailedStep;
 use super::fetch::Fetch;
 use super::lint;
 use super::named::{Named, Resolving};
@@ -313,18 +314,33 @@ impl Job<'_> {
         let watched = Watched { executor: &executor, ahead: ahead.as_ref(), chain: Chain::of(&plan) };
         // What failed ahead has stopped the rest, whose own complaints tell nothing then.
         let told = |error: Error| ahead.as_ref().and_then(Ahead::failure).unwrap_or(error);
-        let solved = self.solve(&plan, &targets, &watched, &stop);
-        let solved = solved.map_err(|error| if matches!(error, Error::Cancelled) { told(error) } else { error });
+        let solved = self.walk(&plan, &targets, &watched, &stop).map_err(|failure| {
+            let left = match &failure {
+                Failure::Step(node, exec::Error::Process { .. }) => self.keep_failed(&plan, *node, &executor, &library),
+                _ => None,
+            };
+            match self.told(&plan.graph, failure) {
+                Error::StepFailed(step) => Error::StepFailed(FailedStep { left, ..step }),
+                Error::Cancelled => told(Error::Cancelled),
+                error => error,
+            }
+        });
         if solved.is_err() {
             // What is still written behind the build has no use any more.
             stop.cancel();
         }
         let made = solved.and_then(|solved| self.assemble(&plan, solved, &library).map_err(told));
         executor.settle();
-        executor.save()?;
-        stat_cache.map_or(Ok(()), |cache| cache.save())?;
-        named.save()?;
-        Ok(Built { ahead, ..made? })
+        let saved = || -> Result<(), Error> {
+            executor.save()?;
+            stat_cache.map_or(Ok(()), |cache| cache.save())?;
+            named.save()
+        };
+        let saved = saved();
+        // Why a build failed is more important than what may follow from it, such as a full disk.
+        let made = made?;
+        saved?;
+        Ok(Built { ahead, ..made })
     }
 
     /// Begins to push, where that is wanted. A second build is not, and one that may not be reproducible not yet.
@@ -384,11 +400,25 @@ impl Job<'_> {
         executor: &E,
         stop: &Cancel,
     ) -> Result<Solved<E::Output>, Error> {
+        self.walk(plan, targets, executor, stop).map_err(|failure| self.told(&plan.graph, failure))
+    }
+
+    fn walk<E: Execute<Error = exec::Error>>(
+        &self,
+        plan: &Plan,
+        targets: &[NodeId],
+        executor: &E,
+        stop: &Cancel,
+    ) -> Result<Solved<E::Output>, Failure<exec::Error>> {
         let settings = Settings { jobs: self.jobs(), observer: self.observer(), cancel: stop.clone() };
-        solve::solve(&plan.graph, targets, executor, &settings).map_err(|failure| match failure {
+        solve::solve(&plan.graph, targets, executor, &settings)
+    }
+
+    fn told(&self, graph: &BuildGraph, failure: Failure<exec::Error>) -> Error {
+        match failure {
             Failure::Cancelled => Error::Cancelled,
-            Failure::Step(node, error) => self.step_error(&plan.graph, node, error),
-        })
+            Failure::Step(node, error) => self.step_error(graph, node, error),
+        }
     }
 
     fn step_error(&self, graph: &BuildGraph, node: NodeId, error: exec::Error) -> Error {
@@ -399,7 +429,8 @@ impl Job<'_> {
         }
         match (error, origin) {
             (exec::Error::Process { status, tail, log }, origin) => {
-                Error::StepFailed { title, origin, status: status.to_string(), tail, log: Some(log) }
+                let status = status.to_string();
+                Error::StepFailed(FailedStep { title, origin, status, tail, log: Some(log), left: None })
             }
             // What the user wrote is wrong, and the place where they did tells more than the step's name.
             (error, Some((file, span))) if error.is_in_the_text() => {

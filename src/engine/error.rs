@@ -6,6 +6,32 @@ use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::sys::Cancelled;
 use crate::{compare, container, context, dockerfile, exec, image, layer, registry, remote, store};
 
+/// A step whose process failed.
+#[derive(Debug)]
+pub struct FailedStep {
+    /// The step.
+    pub title: String,
+    /// Where it was written.
+    pub origin: Option<(Source, Span)>,
+    /// How the process ended, in words that complete "the process …".
+    pub status: String,
+    /// The last lines of its output.
+    pub tail: Vec<String>,
+    /// All of its output.
+    pub log: Option<PathBuf>,
+    /// What is kept of it.
+    pub left: Option<Left>,
+}
+
+/// What is kept of a failed step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// The name of the container with its files.
+    pub container: String,
+    /// The archive with its files.
+    pub bundle: Option<PathBuf>,
+}
+
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -27,6 +53,21 @@ pub enum Error {
         /// What is wrong there.
         message: String,
     },
+    /// No step that failed is kept.
+    #[error("there is no failed step to look into: none has failed lately")]
+    NothingFailed,
+    /// What a step has left cannot be told from another container.
+    #[error("it is not known any more what the step was that has left {container}")]
+    NoRecipe {
+        /// Its name.
+        container: String,
+    },
+    /// What a failed step has left is not run again.
+    #[error("{container} is what a failed step has left; `kiln shell {container}` looks into it")]
+    IsAFailure {
+        /// Its name.
+        container: String,
+    },
     /// Two builds of one thing made two images.
     #[error("the build is not reproducible: {0}")]
     NotReproducible(Difference),
@@ -39,19 +80,8 @@ pub enum Error {
         found: Vec<Diagnostic>,
     },
     /// A step's process failed.
-    #[error("`{title}` {status}")]
-    StepFailed {
-        /// The step.
-        title: String,
-        /// Where it was written.
-        origin: Option<(Source, Span)>,
-        /// How the process ended, in words that complete "the process …".
-        status: String,
-        /// The last lines of its output.
-        tail: Vec<String>,
-        /// All of its output.
-        log: Option<PathBuf>,
-    },
+    #[error("`{}` {}", .0.title, .0.status)]
+    StepFailed(FailedStep),
     /// A step could not be done, and its place in the text does not help.
     #[error("`{title}` could not be done")]
     Step {

@@ -1,5 +1,6 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::path::Path;
 
 use super::build::{Built, Job};
 use super::compress::Wanted;
@@ -20,7 +21,7 @@ impl Job<'_> {
         match output.kind {
             OutputKind::Image | OutputKind::Registry => return Ok(()),
             OutputKind::Local => {
-                let directory = output.destination.as_deref().unwrap_or_else(|| std::path::Path::new("."));
+                let directory = output.destination.as_deref().unwrap_or_else(|| Path::new("."));
                 for (name, stack) in directories(built) {
                     tree::copy_to(&built.library, stack, &directory.join(name), built.epoch, asker)?;
                 }
@@ -79,6 +80,11 @@ fn write(output: &Output, body: impl FnOnce(&mut dyn Write) -> Result<(), Error>
         body(&mut stdout)?;
         return stdout.flush().map_err(Error::Archive);
     };
+    write_file(path, body)
+}
+
+/// Makes a file that is there when it is whole.
+pub(super) fn write_file(path: &Path, body: impl FnOnce(&mut dyn Write) -> Result<(), Error>) -> Result<(), Error> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     if let Some(directory) = directory {
         std::fs::create_dir_all(directory).map_err(file_error("create", directory))?;
@@ -87,7 +93,7 @@ fn write(output: &Output, body: impl FnOnce(&mut dyn Write) -> Result<(), Error>
     let new = tempfile::Builder::new()
         .prefix(".kiln-")
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-        .tempfile_in(directory.unwrap_or_else(|| std::path::Path::new(".")))
+        .tempfile_in(directory.unwrap_or_else(|| Path::new(".")))
         .map_err(&failed)?;
     let mut out = BufWriter::new(new.as_file());
     body(&mut out)?;

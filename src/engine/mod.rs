@@ -30,6 +30,7 @@ mod dockerfile;
 mod error;
 mod explore;
 mod export;
+mod failure;
 mod fetch;
 mod foresee;
 mod images;
@@ -43,6 +44,7 @@ mod provenance;
 mod record;
 mod reproducible;
 mod resolve;
+mod shell;
 mod source;
 mod summary;
 mod targets;
@@ -60,17 +62,18 @@ pub use containers::{
 };
 pub use context::{ContextListing, context};
 pub use diff::{Cause, Diff, DiffOptions, DiffSide, LayerDiff, Packages, Patch, PatchText, SideLayer, UnreadPackages};
-pub use error::Error;
+pub use error::{Error, FailedStep, Left};
 pub use explore::{Beginning, Exploration};
 pub use foresee::{Expected, Foreseen, ForeseenStep};
 pub use options::{
-    ArchiveFormat, BuildOptions, BuildResult, DockerfileSource, Form, ImageDetails, ImageSummary, LoadedImage, Output,
-    OutputKind, Packing, SaveOptions,
+    ArchiveFormat, BuildOptions, BuildResult, DockerfileSource, Form, ImageDetails, ImageSummary, LoadedImage,
+    OnFailure, Output, OutputKind, Packing, SaveOptions,
 };
 pub use outline::{Outline, OutlineArgument, OutlineItem};
 pub use policy::PolicyError;
 pub use provenance::{Blame, Item, Made, Provenance, Touch, TouchKind};
 pub use record::{BuildFacts, FindingFact, PhaseFact, StepFacts};
+pub use shell::{Moment, Shell, ShellAbout, ShellOf, ShellOptions};
 pub use source::{ContextSource, NamedSource, Stream};
 pub use summary::{ImageSizes, Summary};
 pub use targets::{Target, Targets};

@@ -67,6 +67,20 @@ pub struct BuildOptions {
     pub reproducible: Option<bool>,
     /// Build twice, and fail unless both images are equal; implies `reproducible`.
     pub verify: bool,
+    /// What becomes of the files of a step that fails.
+    pub on_failure: OnFailure,
+}
+
+/// What becomes of the files of a step that fails.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// They are kept for a while, as those of a container.
+    #[default]
+    Keep,
+    /// They are kept, and written into an archive; without a path, into one in the working directory.
+    Bundle(Option<PathBuf>),
+    /// They are removed.
+    Discard,
 }
 
 /// Where the Dockerfile is.

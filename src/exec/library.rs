@@ -122,6 +122,16 @@ impl Library {
         Ok(self.snapshots.beside(upper, xattrs)?)
     }
 
+    /// Returns a stack whose top are the changes that `tree` has kept, which nobody may be changing; none where they have
+    /// to be made a layer first. The identity of the top is not known.
+    pub(crate) fn laid_over(&self, stack: &Stack, tree: &store::Tree) -> Result<Option<Stack>, Error> {
+        let (upper, kind) = self.snapshots.changes(tree)?;
+        Ok(match kind {
+            TreeKind::Upper(_) => Some(stack.with(Layer::pending(Some(Tree::of_changes(upper))).0)),
+            TreeKind::Whole => None,
+        })
+    }
+
     /// Returns the trees of a stack that the changes in `upper` are laid over, in a form that only shows them.
     pub(crate) fn merged(
         &self,

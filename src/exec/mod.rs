@@ -12,6 +12,7 @@
 //! What a process changed becomes a layer behind the build, while the next process runs over the same tree; only who
 //! needs to know the layer's identity or its files waits for it.
 
+mod again;
 mod agent;
 mod behind;
 mod change;
@@ -40,6 +41,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
+pub use again::{Again, Prepared};
 pub use agent::{AgentError, AgentSource, Agents};
 pub use error::Error;
 pub use fetch::Remote;
@@ -55,7 +57,8 @@ use crate::cache::{Cache, Miss};
 use crate::context::Context;
 use crate::graph::{self, NodeId, Op};
 use crate::remote::Remotes;
-use crate::runtime::Native;
+use crate::runtime::{ExitStatus, Native};
+use crate::snapshot::Active;
 use crate::solve::{Execute, Lookup, Work};
 use crate::store::BuildId;
 use crate::sys::Cancel;
@@ -114,6 +117,16 @@ pub struct Setting {
     pub cancel: Cancel,
 }
 
+/// What a process has left that failed.
+pub struct Failed {
+    /// The files it ran over, and its changes.
+    pub(crate) active: Arc<Active>,
+    /// The layers of its inputs.
+    pub(crate) trees: Vec<Stack>,
+    /// How it ended.
+    pub status: ExitStatus,
+}
+
 /// Executes the ops of one build.
 pub struct Executor {
     library: Arc<Library>,
@@ -123,6 +136,8 @@ pub struct Executor {
     setting: Setting,
     behind: Behind,
     past: Past,
+    /// What the processes that failed have left.
+    failed: Mutex<BTreeMap<NodeId, Failed>>,
     /// Of the directories that are kept of repositories.
     digests: Mutex<Vec<Arc<StatCache>>>,
 }
@@ -133,7 +148,13 @@ impl Executor {
         let (cache, remotes) = (Cache::new(library.store()), Remotes::new(library.store()));
         let (runtime, behind, digests) = (Native::default(), Behind::default(), Mutex::default());
         let past = Past::new(&cache, setting.project.clone(), setting.texts.clone());
-        Executor { library, cache, remotes, runtime, setting, behind, past, digests }
+        let failed = Mutex::default();
+        Executor { library, cache, remotes, runtime, setting, behind, past, failed, digests }
+    }
+
+    /// Returns what the process of a step has left when it failed; a second time, nothing.
+    pub fn take_failed(&self, step: NodeId) -> Option<Failed> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).remove(&step)
     }
 
     fn keyring(&self) -> Keyring<'_> {
@@ -217,6 +238,14 @@ impl Output {
         match self {
             Output::Tree(tree) => &tree.stack,
             Output::Local(_) | Output::Remote(_) => unreachable!("a context is no tree"),
+        }
+    }
+
+    /// Returns the layers of a tree; of what is none, none.
+    fn as_stack(&self) -> Stack {
+        match self {
+            Output::Tree(tree) => tree.stack.clone(),
+            Output::Local(_) | Output::Remote(_) => Stack::default(),
         }
     }
 

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::agent::Forwarder;
 use super::file::{self, Source};
-use super::library::Asker;
-use super::{Error, Executor, Output, Stack};
+use super::library::{Asker, Library};
+use super::{Error, Executor, Keyring, Output, Stack};
 use crate::graph::{self, Input, MountKind, Ownership, Sharing};
 use crate::layer::OverlayXattrs;
 use crate::oci::{Digest, Hasher};
@@ -49,46 +49,60 @@ impl Executor {
 
     /// Gets everything a process has mounted, and its secrets.
     pub(super) fn mount(&self, work: &Work<'_, Output>, run: &graph::Run) -> Result<Mounted, Error> {
+        let trees: Vec<Stack> = work.inputs.iter().map(Output::as_stack).collect();
+        let (library, keyring) = (&self.library, self.keyring());
+        Mounting { library, keyring, trees: &trees, asker: Asker::of(work) }.all(run)
+    }
+}
+
+/// What mounts are made with.
+#[derive(Clone, Copy)]
+pub(super) struct Mounting<'a> {
+    pub(super) library: &'a Library,
+    pub(super) keyring: Keyring<'a>,
+    /// The inputs of the process.
+    pub(super) trees: &'a [Stack],
+    pub(super) asker: Asker<'a>,
+}
+
+impl Mounting<'_> {
+    /// Gets everything a process has mounted, and its secrets.
+    pub(super) fn all(&self, run: &graph::Run) -> Result<Mounted, Error> {
         let mut mounted = Mounted::default();
         for variable in &run.secret_env {
-            let value = self.setting.secrets.text(&variable.id, variable.required)?;
+            let value = self.keyring.secrets.text(&variable.id, variable.required)?;
             mounted.env.push((variable.name.clone(), value));
         }
         for mount in &run.mounts {
-            if let Some(kind) = self.mount_one(work, &mount.kind, &mut mounted)? {
+            if let Some(kind) = self.one(&mount.kind, &mut mounted)? {
                 mounted.mounts.push(Mount { target: mount.target.clone(), kind });
             }
         }
         Ok(mounted)
     }
 
-    fn mount_one(
-        &self,
-        work: &Work<'_, Output>,
-        kind: &MountKind,
-        mounted: &mut Mounted,
-    ) -> Result<Option<runtime::MountKind>, Error> {
+    fn one(&self, kind: &MountKind, mounted: &mut Mounted) -> Result<Option<runtime::MountKind>, Error> {
         Ok(Some(match kind {
             MountKind::File { mode, data } => {
                 runtime::MountKind::File { mode: *mode, uid: 0, gid: 0, data: data.clone().into_bytes() }
             }
             MountKind::Tree { from, path, access } => {
-                let active = Arc::new(self.library.writable(stack(work, *from), Asker::of(work))?);
+                let active = Arc::new(self.library.writable(self.tree(*from), self.asker)?);
                 let root = RootMount::from(active.view());
                 mounted.trees.push(active);
                 runtime::MountKind::Tree { root, path: path.clone(), access: of(*access) }
             }
             MountKind::Cache { access, .. } => {
-                let source = self.cache_directory(work, kind, mounted)?.path().to_owned();
+                let source = self.cache_directory(kind, mounted)?.path().to_owned();
                 runtime::MountKind::Bind { source, access: of(*access) }
             }
             MountKind::Tmpfs { size_bytes } => runtime::MountKind::Tmpfs { size_bytes: *size_bytes },
             MountKind::Secret { id, required, owner } => {
-                let Some(data) = self.setting.secrets.ask(id, *required)? else { return Ok(None) };
+                let Some(data) = self.keyring.secrets.ask(id, *required)? else { return Ok(None) };
                 runtime::MountKind::File { mode: owner.mode, uid: owner.uid, gid: owner.gid, data }
             }
             MountKind::Agent { id, required, owner } => {
-                let Some(forwarder) = self.setting.agents.forward(id, *required, *owner)? else { return Ok(None) };
+                let Some(forwarder) = self.keyring.agents.forward(id, *required, *owner)? else { return Ok(None) };
                 let source = forwarder.socket();
                 mounted.agents.push(forwarder);
                 runtime::MountKind::Bind { source, access: runtime::Access::ReadWrite }
@@ -97,14 +111,9 @@ impl Executor {
     }
 
     /// Returns the directory of a cache mount. Two mounts of one process that mean the same share it.
-    fn cache_directory<'m>(
-        &self,
-        work: &Work<'_, Output>,
-        kind: &MountKind,
-        mounted: &'m mut Mounted,
-    ) -> Result<&'m CacheDirectory, Error> {
+    fn cache_directory<'m>(&self, kind: &MountKind, mounted: &'m mut Mounted) -> Result<&'m CacheDirectory, Error> {
         let MountKind::Cache { id, seed, owner, sharing, .. } = kind else { unreachable!("the caller has looked") };
-        let seed = seed.map(|input| stack(work, input));
+        let seed = seed.map(|input| self.tree(input));
         let key = key(id, seed, *owner)?;
         let entry = match mounted.caches.entry(key) {
             Entry::Occupied(entry) => return Ok(entry.into_mut()),
@@ -117,13 +126,17 @@ impl Executor {
         };
         let fill = |path: &std::path::Path| -> Result<(), Error> {
             for layer in seed.map(Stack::layers).unwrap_or_default() {
-                self.library.unpack_onto(layer, path, Asker::of(work))?;
+                self.library.unpack_onto(layer, path, self.asker)?;
             }
             Ok(())
         };
         let owner = owner.map(|owner| (owner.mode, owner.uid, owner.gid)).unwrap_or((0o755, 0, 0));
-        let directory = self.library.store().cache_directory(key, way, owner, fill, &work.cancel)?;
+        let directory = self.library.store().cache_directory(key, way, owner, fill, self.asker.cancel)?;
         Ok(entry.insert(directory))
+    }
+
+    fn tree(&self, input: Input) -> &Stack {
+        &self.trees[input.0 as usize]
     }
 }
 

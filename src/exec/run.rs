@@ -1,6 +1,6 @@
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use super::output::{Decoder, Log, Tail};
 use super::recipe::{Ticket, recipe};
 use super::stack::{Layer, Stack};
 use super::why::{Asked, Base};
-use super::{Error, Executor, Output, Tree};
+use super::{Error, Executor, Failed, Output, Tree};
 use crate::cache::{Cache, Recipe};
 use crate::graph::{self, Op};
 use crate::layer::{self, TreeKind, Writer};
@@ -76,7 +76,13 @@ impl Executor {
     pub(super) fn run(&self, work: &Work<'_, Output>, run: &graph::Run, process: Process) -> Result<Output, Error> {
         let root = root(work, run);
         let active = Arc::new(self.library.writable(&root, Asker::of(work))?);
-        self.process(work, run, &active)?;
+        if let Err(error) = self.process(work, run, &active) {
+            if let Error::Process { status, .. } = error {
+                let failed = Failed { active, trees: work.inputs.iter().map(Output::as_stack).collect(), status };
+                self.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(work.id, failed);
+            }
+            return Err(error);
+        }
         let created = super::now();
         let tree = matches!(active.view(), View::Overlay { .. }).then(|| active.tree());
         let (layer, keeper) = Layer::pending(tree);
@@ -99,7 +105,7 @@ impl Executor {
 
     fn process(&self, work: &Work<'_, Output>, run: &graph::Run, active: &Active) -> Result<(), Error> {
         let mounted = self.mount(work, run)?;
-        let spec = spec(run, active, &mounted, self.hostname(run));
+        let spec = spec(run, active.view(), &mounted, self.hostname(run));
         let (log, path) = self.log(work)?;
         let mut voice = Voice { work, log: Log::new(log), tail: Tail::default(), decoders: Default::default() };
         let ended = self.runtime.run(&spec, &mut |stream, bytes| voice.hear(stream, bytes), &work.cancel);
@@ -216,14 +222,14 @@ impl Voice<'_, '_> {
     }
 }
 
-fn spec(run: &graph::Run, active: &Active, mounted: &Mounted, hostname: &str) -> ContainerSpec {
+pub(super) fn spec(run: &graph::Run, root: &View, mounted: &Mounted, hostname: &str) -> ContainerSpec {
     let limit = |value: i64| u64::try_from(value).ok();
     let limits = run.ulimits.iter().map(|ulimit| Limit {
         name: ulimit.name.clone(),
         soft: limit(ulimit.soft),
         hard: limit(ulimit.hard),
     });
-    let default = ContainerSpec::new(active.view().into(), run.argv.clone());
+    let default = ContainerSpec::new(root.into(), run.argv.clone());
     ContainerSpec {
         env: run.env.iter().chain(&run.proxy_env).chain(&mounted.env).cloned().collect(),
         cwd: run.cwd.clone(),

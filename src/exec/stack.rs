@@ -115,6 +115,16 @@ impl Stack {
         Stack { layers, chains }
     }
 
+    /// Returns the stack of layers that are in the store, base first.
+    pub fn stored(layers: &[DiffId]) -> Stack {
+        Stack::new(layers.iter().copied().map(Layer::stored).collect())
+    }
+
+    /// Returns this stack with a layer over it that is in the store.
+    pub(crate) fn over_stored(&self, top: DiffId) -> Stack {
+        self.with(Layer::stored(top))
+    }
+
     /// Returns this stack with `top` over it.
     pub(crate) fn with(&self, top: Layer) -> Stack {
         Stack { layers: grown(&self.layers, top), chains: grown(&self.chains, Arc::default()) }

@@ -25,14 +25,19 @@ pub(super) fn undefined_variable(used: &Spanned<String>, known: &[&str]) -> Opti
     Some(Rule::UndefinedVar.at(used.span, format!("Usage of undefined variable '${name}'{meant}")))
 }
 
-/// Returns the finding where the name of a variable promises a secret.
-pub(super) fn secret_name(instruction: &str, name: &str, span: Span) -> Option<Diagnostic> {
+/// Tells whether the name of a variable promises a secret.
+pub fn is_secret_name(name: &str) -> bool {
     const SECRET: [&str; 10] =
         ["apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"];
     const HARMLESS: [&str; 3] = ["public", "file", "version"];
     let lower = name.to_lowercase();
     let has = |words: &[&str]| lower.split('_').any(|part| words.contains(&part));
-    (has(&SECRET) && !has(&HARMLESS)).then(|| {
+    has(&SECRET) && !has(&HARMLESS)
+}
+
+/// Returns the finding where the name of a variable promises a secret.
+pub(super) fn secret_name(instruction: &str, name: &str, span: Span) -> Option<Diagnostic> {
+    is_secret_name(name).then(|| {
         let message = format!("Do not use ARG or ENV instructions for sensitive data ({instruction} \"{name}\")");
         let finding = Rule::SecretsUsedInArgOrEnv.at(span, message);
         finding.with_help("give it to the step that needs it with `RUN --mount=type=secret`")

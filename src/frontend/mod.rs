@@ -39,6 +39,7 @@ use crate::graph::{self, BuildGraph, Host, Network, NodeId, Ulimit};
 use crate::oci::{Digest, ImageConfig, Platform, Reference};
 
 pub use epoch::Epoch;
+pub use lint::is_secret_name;
 pub use named::{NamedContext, NamedContexts};
 pub use outline::{Argument, Given, Outline};
 pub use signal::signal_number;

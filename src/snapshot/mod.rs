@@ -75,6 +75,11 @@ impl Tree {
         self.image.as_ref().map(|image| image.data.as_path())
     }
 
+    /// Returns the files in a directory of changes, as [`Snapshotter::changes`] gives it.
+    pub fn of_changes(path: PathBuf) -> Tree {
+        Tree { path, image: None, _active: None }
+    }
+
     fn at(path: PathBuf, active: Option<Arc<Active>>) -> Tree {
         let image = Some(image(&path)).filter(|image| image.image.exists());
         Tree { path, image, _active: active }
@@ -417,7 +422,7 @@ impl Drop for Active {
                 // Overlayfs leaves an empty directory in it. If that stays, it goes with the tree.
                 let _ = fs::remove_dir(work.join(WORK)).and_then(|()| fs::remove_dir(work));
             }
-        } else if let Err(error) = self.store.drop_tree(&self.tree) {
+        } else if let Err(error) = self.store.discard_tree(&self.tree) {
             tracing::warn!(%error, "a tree stays until kiln starts again");
         }
     }

@@ -1,7 +1,8 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
 use rustix::rand::GetRandomFlags;
 
@@ -59,6 +60,19 @@ pub struct NewContainer {
     pub is_temporary: bool,
     /// The rest, in a form of those who write it.
     pub facts: String,
+    /// None but of what a failed step has left.
+    pub failure: Option<NewFailure>,
+}
+
+/// What tells the changes of a failed step from a container that somebody wanted.
+#[derive(Debug, Clone)]
+pub struct NewFailure {
+    /// As [`BuildRecord::project`](super::BuildRecord::project).
+    pub project: String,
+    /// How the step's process ended, as shells count.
+    pub exit_code: i32,
+    /// Layers of what was mounted in it.
+    pub mounted: Vec<DiffId>,
 }
 
 /// What the store knows of a container.
@@ -90,6 +104,8 @@ pub struct ContainerRecord {
     pub stubs: Vec<PathBuf>,
     /// The rest, in a form of those who write it.
     pub facts: String,
+    /// The project of the build whose failed step has left it; none of what is a container from the beginning.
+    pub project: Option<String>,
 }
 
 /// What a container is doing.
@@ -152,6 +168,9 @@ impl Store {
             )?;
             for (position, layer) in (0_i64..).zip(&new.layers) {
                 insert_layer(transaction, new.id, position, *layer)?;
+            }
+            if let Some(failure) = &new.failure {
+                insert_failure(transaction, new.id, failure)?;
             }
             bind(transaction, tree, new.id.into())
         })
@@ -256,7 +275,7 @@ impl Store {
         self.database().read(|connection| Ok(select(connection, "?1 IS NULL", None::<&str>)?))
     }
 
-    /// Returns the container of this name, id or beginning of an id.
+    /// Returns the container of this name, id or beginning of an id; `failed` is what the last failed step has left.
     ///
     /// # Errors
     /// [`Error::NoSuchContainer`], [`Error::AmbiguousContainer`], those of the database.
@@ -292,9 +311,51 @@ impl Store {
     }
 
     fn forget_container(&self, id: ContainerId) -> Result<(), Error> {
+        let tree = self.unlist_container(id)?;
+        tree.map_or(Ok(()), |tree| self.remove_unbound(&self.tree(tree)))
+    }
+
+    /// Forgets what failed steps have left, but for the last of each project and the last of all. Their directories go when
+    /// nobody has the store open: that takes time, and somebody may be looking at one.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn forget_old_failures(&self) -> Result<(), Error> {
+        self.unlist_failures(surplus(self.failures()?))
+    }
+
+    /// Forgets what failed steps have left, all of it; as [`Store::forget_old_failures`].
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn forget_failures(&self) -> Result<(), Error> {
+        self.unlist_failures(self.failures()?)
+    }
+
+    /// Returns what failed steps have left, the last first.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn failures(&self) -> Result<Vec<ContainerRecord>, Error> {
+        self.database().read(|connection| Ok(failures(connection)?))
+    }
+
+    fn unlist_failures(&self, failures: Vec<ContainerRecord>) -> Result<(), Error> {
+        for failure in failures {
+            match self.unlist_container(failure.id) {
+                // Somebody looks at it, or was as quick.
+                Err(Error::ContainerRunning { .. } | Error::NoSuchContainer { .. }) => {}
+                done => drop(done?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a container from the lists; returns the tree of its changes, which nobody has then.
+    fn unlist_container(&self, id: ContainerId) -> Result<Option<i64>, Error> {
         let (kind, of) = TreeKey::from(id).columns();
-        let tree = self.database().write(|transaction| {
-            unkept(transaction, id)?;
+        self.database().write(|transaction| {
+            let record = unkept(transaction, id)?;
             let images: Option<(Digest, Digest)> = transaction
                 .query_row("SELECT manifest, config FROM containers WHERE id = ?", [id.as_bytes()], |row| {
                     Ok((Digest::from_bytes(row.get(0)?), Digest::from_bytes(row.get(1)?)))
@@ -303,27 +364,59 @@ impl Store {
             for blob in images.into_iter().flat_map(|(manifest, config)| [manifest, config]) {
                 doom(transaction, BLOB, blob)?;
             }
-            for layer in layers(transaction, id)? {
-                doom(transaction, LAYER, layer.digest())?;
+            // The layers below a failed step are results that the next build looks up, whether an image has them or not.
+            if record.project.is_none() {
+                for layer in layers(transaction, id)? {
+                    doom(transaction, LAYER, layer.digest())?;
+                }
             }
             let tree: Option<i64> = transaction
                 .query_row("SELECT id FROM trees WHERE kind = ? AND of = ?", params![kind, of], |row| row.get(0))
                 .optional()?;
             transaction
                 .execute("UPDATE trees SET kind = NULL, of = NULL WHERE kind = ? AND of = ?", params![kind, of])?;
-            transaction.execute("DELETE FROM container_layers WHERE container = ?", [id.as_bytes()])?;
-            transaction.execute("DELETE FROM containers WHERE id = ?", [id.as_bytes()])?;
+            for statement in [
+                "DELETE FROM container_layers WHERE container = ?",
+                "DELETE FROM container_mounts WHERE container = ?",
+                "DELETE FROM containers WHERE id = ?",
+            ] {
+                transaction.execute(statement, [id.as_bytes()])?;
+            }
             Ok(tree)
-        })?;
-        tree.map_or(Ok(()), |tree| self.remove_unbound(&self.tree(tree)))
+        })
     }
 
-    /// Removes the containers that were to go when their process ended, and whose kiln died before. The caller is alone.
+    /// Removes the containers that were to go when their process ended, and whose kiln died before, and what failed steps
+    /// have left long ago. The caller is alone.
     pub(super) fn clear_containers(&self) -> Result<(), Error> {
+        self.forget_old_failures()?;
         let left = self.database().read(|connection| Ok(select(connection, "is_temporary = ?1", true)?))?;
         let removed: Vec<_> = left.iter().map(|container| self.forget_container(container.id)).collect();
         removed.into_iter().collect()
     }
+}
+
+/// A step is looked into right after it failed, and once more after it was mended.
+const FAILURES_OF_A_PROJECT: usize = 2;
+
+/// A failed step may have written much.
+const FAILURES: usize = 8;
+
+/// Nobody remembers longer why a step failed.
+const FAILURE_AGE: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Returns those of the failures, newest first, that are not to be kept.
+fn surplus(failures: Vec<ContainerRecord>) -> Vec<ContainerRecord> {
+    let mut kept: BTreeMap<Option<String>, usize> = BTreeMap::new();
+    let oldest = Timestamp::now() - FAILURE_AGE;
+    let is_surplus = move |failure: &ContainerRecord| {
+        let all: usize = kept.values().sum();
+        let of_project = kept.entry(failure.project.clone()).or_default();
+        let is_kept = *of_project < FAILURES_OF_A_PROJECT && all < FAILURES && failure.created > oldest;
+        *of_project += usize::from(is_kept);
+        !is_kept
+    };
+    failures.into_iter().filter(is_surplus).collect()
 }
 
 fn own_identity() -> Result<String, Error> {
@@ -361,6 +454,23 @@ fn insert_layer(transaction: &Transaction<'_>, id: ContainerId, position: i64, l
     Ok(())
 }
 
+/// Says of a new container that a failed step has left it.
+fn insert_failure(transaction: &Transaction<'_>, id: ContainerId, failure: &NewFailure) -> rusqlite::Result<()> {
+    let NewFailure { project, exit_code, mounted } = failure;
+    transaction.execute(
+        "UPDATE containers SET project = ?, started = created, finished = created, exit_code = ?, keeper = NULL
+         WHERE id = ?",
+        params![project, exit_code, id.as_bytes()],
+    )?;
+    for layer in mounted {
+        transaction.execute(
+            "INSERT OR IGNORE INTO container_mounts VALUES(?, ?)",
+            params![id.as_bytes(), layer.digest().as_bytes()],
+        )?;
+    }
+    Ok(())
+}
+
 fn push_layer(transaction: &Transaction<'_>, id: ContainerId, layer: DiffId) -> Result<(), Failure> {
     let position = layers(transaction, id)?.len() as i64;
     Ok(insert_layer(transaction, id, position, layer)?)
@@ -378,9 +488,17 @@ fn layers(connection: &Connection, id: ContainerId) -> rusqlite::Result<Vec<Diff
     layers.collect()
 }
 
+/// What the last failure is called besides its name, where no container is.
+const LAST_FAILURE: &str = "failed";
+
 fn find(connection: &Connection, name: &str) -> Result<ContainerRecord, Failure> {
     if let Some(found) = select(connection, "name = ?1", name)?.pop() {
         return Ok(found);
+    }
+    if name == LAST_FAILURE
+        && let Some(last) = failures(connection)?.into_iter().next()
+    {
+        return Ok(last);
     }
     let is_id = !name.is_empty() && name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     let digits = name.to_ascii_lowercase();
@@ -392,6 +510,11 @@ fn find(connection: &Connection, name: &str) -> Result<ContainerRecord, Failure>
         (None, _) => Err(Error::NoSuchContainer { name }.into()),
         (Some(_), others) => Err(Error::AmbiguousContainer { name, count: others + 1 }.into()),
     }
+}
+
+/// Returns what failed steps have left, the last first.
+fn failures(connection: &Connection) -> rusqlite::Result<Vec<ContainerRecord>> {
+    select(connection, "project IS NOT ?1", None::<&str>)
 }
 
 /// Returns the containers that stand on an image.
@@ -407,7 +530,7 @@ fn select(
 ) -> rusqlite::Result<Vec<ContainerRecord>> {
     let mut query = connection.prepare_cached(&format!(
         "SELECT id, name, image, manifest, created, started, finished, exit_code, keeper, process, is_temporary, stubs,
-         facts FROM containers WHERE {condition} ORDER BY created DESC, name"
+         facts, project FROM containers WHERE {condition} ORDER BY created DESC, name"
     ))?;
     query.query_map([parameter], record)?.collect()
 }
@@ -430,5 +553,6 @@ fn record(row: &Row<'_>) -> rusqlite::Result<ContainerRecord> {
         is_temporary: row.get(10)?,
         stubs: serde_json::from_str(&row.get::<_, String>(11)?).unwrap_or_default(),
         facts: row.get(12)?,
+        project: row.get(13)?,
     })
 }

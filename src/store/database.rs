@@ -10,7 +10,7 @@ use super::Error;
 pub(super) const VERSION: u32 = STEPS.len() as u32;
 
 /// What made each version out of the one before. Stores exist of every version, so steps are only ever added.
-const STEPS: [&str; 6] = [SCHEMA, INDEXES, ENCODINGS, RECORDS, CONTAINERS, PACKAGES];
+const STEPS: [&str; 7] = [SCHEMA, INDEXES, ENCODINGS, RECORDS, CONTAINERS, PACKAGES, FAILURES];
 
 /// Longer than 64 builds together need for their short transactions, even on a slow disk.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -111,6 +111,14 @@ CREATE INDEX container_layers_diff_id ON container_layers(diff_id);
 /// the index.
 const PACKAGES: &str = "
 CREATE TABLE layer_packages(diff_id BLOB NOT NULL PRIMARY KEY, packages BLOB NOT NULL) WITHOUT ROWID;
+";
+
+const FAILURES: &str = "
+ALTER TABLE containers ADD COLUMN project TEXT;
+CREATE INDEX containers_project ON containers(project) WHERE project IS NOT NULL;
+CREATE TABLE container_mounts(
+    container BLOB NOT NULL, diff_id BLOB NOT NULL, PRIMARY KEY(container, diff_id)) WITHOUT ROWID;
+CREATE INDEX container_mounts_diff_id ON container_mounts(diff_id);
 ";
 
 /// The SQLite file and connections to it: one for each call that is under way.

@@ -93,8 +93,11 @@ impl Store {
         })
     }
 
-    /// Writes the two documents of an image.
-    pub(super) fn put_image_documents(
+    /// Writes the two documents of an image, which go again unless somebody has them.
+    ///
+    /// # Errors
+    /// [`Error::LayerCount`], [`Error::NoSpace`], [`Error::Io`], those of the database.
+    pub fn put_image_documents(
         &self,
         manifest: &Encoded<Manifest>,
         config: &Encoded<ImageConfig>,

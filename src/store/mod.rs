@@ -47,7 +47,7 @@ use jiff::Timestamp;
 pub use blob::{Hashing, Ingest, Sealed};
 pub(crate) use cached::CacheRow;
 pub use caches::{CacheDirectory, CacheUse};
-pub use containers::{ContainerId, ContainerRecord, ContainerState, NewContainer};
+pub use containers::{ContainerId, ContainerRecord, ContainerState, NewContainer, NewFailure};
 pub use error::Error;
 pub use images::ImageRecord;
 pub use indexes::{Entry, IndexRecord};

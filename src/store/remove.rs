@@ -23,7 +23,7 @@ pub(super) const BLOB: &str = "blob";
 
 /// Of a row of `doomed`: a layer, and no image that is left has it, nor any container.
 const LAYER_IS_UNUSED: &str = "kind = 'layer' AND id NOT IN (SELECT diff_id FROM image_layers)
-    AND id NOT IN (SELECT diff_id FROM container_layers)";
+    AND id NOT IN (SELECT diff_id FROM container_layers) AND id NOT IN (SELECT diff_id FROM container_mounts)";
 
 impl Store {
     /// Removes a name, and the image or index with its last name; asked by id, all its names and itself. Then its

@@ -380,8 +380,8 @@ fn a_store_of_an_older_kiln_is_brought_up_to_date() {
     // What version 1 had not.
     let old = rusqlite::Connection::open(root.join("kiln.db")).unwrap();
     old.execute_batch(
-        "DROP TABLE containers; DROP TABLE container_layers; DROP TABLE indexes; DROP TABLE index_images;
-         DROP TABLE layer_encodings;
+        "DROP TABLE containers; DROP TABLE container_layers; DROP TABLE container_mounts;
+         DROP TABLE indexes; DROP TABLE index_images; DROP TABLE layer_encodings;
          DROP INDEX builds_project; DROP INDEX builds_image; ALTER TABLE builds DROP COLUMN project;
          ALTER TABLE builds DROP COLUMN image; ALTER TABLE builds DROP COLUMN facts;
          DROP INDEX steps_text; DROP INDEX steps_key; DROP INDEX steps_result; ALTER TABLE steps DROP COLUMN stage;

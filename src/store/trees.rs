@@ -131,6 +131,15 @@ impl Store {
         self.remove_unbound(tree)
     }
 
+    /// Removes a tree that was never bound. The directory goes first: of a disk that is full, this may be what fills it, so that
+    /// nothing can be noted before.
+    ///
+    /// # Errors
+    /// [`Error::Io`], those of the database.
+    pub fn discard_tree(&self, tree: &Tree) -> Result<(), Error> {
+        self.remove_unbound(tree)
+    }
+
     /// Removes the trees that dead processes did not bind. The caller is alone.
     pub(super) fn clear_trees(&self) -> Result<(), Error> {
         let ids: Vec<i64> = self.database().read(|connection| {

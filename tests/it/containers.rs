@@ -80,7 +80,7 @@ impl Drop for Foreground {
 }
 
 /// A terminal to type at, and a kiln at its other end.
-struct Terminal {
+pub(crate) struct Terminal {
     ours: OwnedFd,
     theirs: OwnedFd,
     kiln: Foreground,
@@ -88,7 +88,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn start(sandbox: &Sandbox, arguments: &[&str]) -> Terminal {
+    pub(crate) fn start(sandbox: &Sandbox, arguments: &[&str]) -> Terminal {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         unlockpt(&ours).unwrap();
         let theirs = ioctl_tiocgptpeer(&ours, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
@@ -99,13 +99,13 @@ impl Terminal {
         Terminal { ours, theirs, kiln: Foreground(kiln), seen: String::new() }
     }
 
-    fn write(&self, text: &str) {
+    pub(crate) fn write(&self, text: &str) {
         File::from(self.ours.try_clone().unwrap()).write_all(text.as_bytes()).unwrap();
     }
 
-    /// Reads until `text` has been seen.
+    /// Reads until `text` has been seen; returns all that was.
     #[track_caller]
-    fn expect(&mut self, text: &str) {
+    pub(crate) fn expect(&mut self, text: &str) -> String {
         let begun = Instant::now();
         let mut buffer = [0; 4096];
         while !self.seen.contains(text) {
@@ -117,7 +117,12 @@ impl Terminal {
                 self.seen += &String::from_utf8_lossy(&buffer[..length]);
             }
         }
-        self.seen.clear();
+        std::mem::take(&mut self.seen)
+    }
+
+    /// Waits for the end of kiln.
+    pub(crate) fn code(self) -> Option<i32> {
+        self.kiln.code()
     }
 
     /// Tells whether the terminal waits for whole lines and shows what is typed, as outside of programs.

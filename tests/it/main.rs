@@ -44,6 +44,7 @@ mod reproducible;
 mod rootless;
 mod rules;
 mod run;
+mod shell;
 mod snapshots;
 mod store;
 mod support;

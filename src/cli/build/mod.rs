@@ -2,6 +2,7 @@
 
 mod call;
 pub(super) mod context;
+mod failure;
 pub(super) mod grants;
 pub(super) mod keys;
 mod metadata;
@@ -97,6 +98,8 @@ pub(super) struct Args {
     #[command(flatten)]
     contexts: context::Args,
     #[command(flatten)]
+    failure: failure::Args,
+    #[command(flatten)]
     unsupported: unsupported::Args,
     /// The build context: a directory, a tar archive, `-` for a tar archive or a Dockerfile on stdin, or the URL of either
     /// or of a git repository
@@ -184,6 +187,7 @@ impl Args {
             jobs: self.jobs.map(usize::from),
             platforms: self.platform.platforms()?,
             insecure_registries: self.insecure_registry.clone(),
+            on_failure: self.failure.on_failure.clone().into(),
             source_policy: self.contexts.source_policy(|name| std::env::var_os(name)),
             ..BuildOptions::default()
         };

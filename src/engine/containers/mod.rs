@@ -79,7 +79,7 @@ impl Container {
 }
 
 /// A container that this process keeps for a moment.
-struct Held<'a> {
+pub(super) struct Held<'a> {
     engine: &'a Engine,
     id: ContainerId,
 }
@@ -104,6 +104,9 @@ impl Engine {
     pub fn keep_container(&self, name: &str) -> Result<(Container, bool), Error> {
         let containers = self.keeper(&[]);
         let found = self.store.find_container(name)?;
+        if found.project.is_some() {
+            return Err(Error::IsAFailure { container: found.name });
+        }
         let record = containers.keep(found.id)?;
         let has_terminal = containers.settings(&record)?.has_terminal;
         Ok((Container { containers, record, observer: nobody() }, has_terminal))
@@ -129,6 +132,12 @@ impl Engine {
         }
         let record = self.store.keep_container(found.id)?;
         Ok((record, Some(Held { engine: self, id: found.id })))
+    }
+
+    /// Keeps others from starting and removing a container that has ended, as long as what is returned is held.
+    pub(super) fn hold_container(&self, id: ContainerId) -> Result<Held<'_>, Error> {
+        self.store.keep_container(id)?;
+        Ok(Held { engine: self, id })
     }
 
     /// Returns all containers, the last made first.

@@ -20,6 +20,7 @@ use crate::oci::{DiffId, Digest, Platform};
 use crate::solve::Observe;
 use crate::sys::Cancel;
 
+pub(super) use side::Found;
 use side::Side;
 
 /// What is compared, and how.

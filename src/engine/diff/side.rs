@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use super::super::images::choose;
 use super::super::layout::Layout;
 use super::super::resolve::Resolver;
-use super::super::{Error, file_error};
+use super::super::{Engine, Error, file_error};
 use super::name::{Asked, Name, path};
-use super::{DiffSide, Job, SideLayer};
+use super::{DiffOptions, DiffSide, Job, SideLayer};
 use crate::compare;
 use crate::exec;
 use crate::image::{self, Image, LoadOptions};
@@ -43,6 +43,19 @@ pub(super) enum Source {
 impl Job<'_> {
     /// Finds a side; fetches no layer.
     pub(super) fn side(&self, text: &str) -> Result<Side, Error> {
+        let (mut side, step) = self.whole(text)?;
+        if let (Some(step), Some(config), Source::Layers(layers), true) =
+            (step, &mut side.config, &mut side.source, side.image.is_some())
+        {
+            truncate(config, step, text)?;
+            layers.truncate(config.rootfs.diff_ids.len());
+            side.is_partial = true;
+        }
+        Ok(side)
+    }
+
+    /// Finds a side, and the step up to which it was asked for.
+    fn whole(&self, text: &str) -> Result<(Side, Option<usize>), Error> {
         let asked = Asked::parse(text)?;
         let name = match asked.name {
             Name::Any(name) => self.any(&name)?,
@@ -50,7 +63,7 @@ impl Job<'_> {
         };
         let (image, reference) = match name {
             Where::Found(image, reference) => (*image, reference),
-            Where::Name(Name::Directory(path)) => return self.directory(text, &path),
+            Where::Name(Name::Directory(path)) => return Ok((self.directory(text, &path)?, asked.step)),
             Where::Name(Name::Archive(path, name)) => (self.archive(&path, name.as_deref())?, None),
             Where::Name(Name::Layout(path, tag)) => {
                 let layout = Layout::open(&path, tag.as_deref(), None)?;
@@ -58,21 +71,18 @@ impl Job<'_> {
                 (layout.take(&name, &self.platform(), &self.engine.store, self.cancel)?, None)
             }
             Where::Name(Name::Build(id)) => self.build(&id)?,
-            Where::Name(Name::Container(name)) => return self.container(text, &name),
+            Where::Name(Name::Container(name)) => return Ok((self.container(text, &name)?, asked.step)),
             Where::Name(Name::Image(name) | Name::Any(name)) => self.fetched(&name)?,
         };
-        let mut config = image.config().value().clone();
-        if let Some(step) = asked.step {
-            truncate(&mut config, step, text)?;
-        }
+        let config = image.config().value().clone();
         let diff_ids = &config.rootfs.diff_ids;
         let layers = match reference {
             Some(reference) => exec::Layer::of_image(&reference, diff_ids, image.manifest().value()),
             None => diff_ids.iter().copied().map(exec::Layer::stored).collect(),
         };
-        let is_partial = asked.step.is_some();
         let source = Source::Layers(layers);
-        Ok(Side { name: text.to_owned(), image: Some(image), config: Some(config), is_partial, source })
+        let name = text.to_owned();
+        Ok((Side { name, image: Some(image), config: Some(config), is_partial: false, source }, asked.step))
     }
 
     /// Returns a container as the image that it would be committed as.
@@ -156,6 +166,50 @@ impl Job<'_> {
 
     fn platform(&self) -> Platform {
         self.options.platform.clone().unwrap_or_else(Platform::host)
+    }
+}
+
+/// An image, or what a container would be as one, for who looks into it.
+pub(in crate::engine) struct Found {
+    /// Its config, up to the end.
+    pub(in crate::engine) config: ImageConfig,
+    /// Its layers, base first.
+    pub(in crate::engine) layers: Vec<exec::Layer>,
+    /// After which instruction it was asked for.
+    pub(in crate::engine) step: Option<usize>,
+}
+
+impl Found {
+    /// Returns the number of instructions; without a history, of layers.
+    pub(in crate::engine) fn steps(&self) -> usize {
+        if self.config.history.is_empty() { self.layers.len() } else { self.config.history.len() }
+    }
+
+    /// Returns how many layers the first `step` instructions made.
+    pub(in crate::engine) fn layers_at(&self, step: usize) -> usize {
+        let history = &self.config.history;
+        let made = history.iter().take(step).filter(|item| !item.empty_layer).count();
+        // Base images exist whose history tells of other layers than they have.
+        if history.is_empty() { step.min(self.layers.len()) } else { made.min(self.layers.len()) }
+    }
+}
+
+impl Engine {
+    /// Finds an image as [`Engine::diff`] does.
+    ///
+    /// # Errors
+    /// As there; [`Error::NoSuchImage`] of what has no layers.
+    pub(in crate::engine) fn find_side(
+        &self,
+        text: &str,
+        options: &DiffOptions,
+        asker: exec::Asker<'_>,
+    ) -> Result<Found, Error> {
+        let (side, step) = Job::new(self, options, asker.observer.clone(), asker.cancel).whole(text)?;
+        match (side.config, side.source) {
+            (Some(config), Source::Layers(layers)) => Ok(Found { config, layers, step }),
+            _ => Err(Error::NoSuchImage(text.to_owned())),
+        }
     }
 }
 
