@@ -250,6 +250,19 @@ mod tests {
     }
 
     #[test]
+    fn a_result_whose_layer_was_removed_is_none() {
+        let (_directory, cache, build) = cache();
+        let (recipe, gone) = (Recipe::new("recipe"), layer(&cache.store, "content"));
+        cache.insert(&recipe, None, Some(gone), &build, Timestamp::now()).unwrap();
+        cache.store.doom_layer(gone).unwrap();
+        let root = cache.store.root().to_owned();
+        drop(cache);
+        let cache = Cache::new(&Store::open(&root).unwrap());
+        assert_eq!(cache.lookup(&recipe.key()).unwrap(), None);
+        assert!(matches!(cache.removed(&recipe.key()).unwrap(), Some(Miss::Removed { at: Some(_) })));
+    }
+
+    #[test]
     fn recipes_are_kept_whole_however_long() {
         let (_directory, cache, build) = cache();
         for length in [1, 100, 1_000_000] {

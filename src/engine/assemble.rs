@@ -1,5 +1,6 @@
 use jiff::Timestamp;
 
+use super::shape::Shaped;
 use super::{Error, times};
 use crate::exec::{Asker, Layer, Library};
 use crate::frontend::PlannedImage;
@@ -23,12 +24,12 @@ pub(super) struct Times {
     pub(super) rewritten: bool,
 }
 
-/// Returns the image that `plan` describes, with `layers` base first; `created` tells when a planned item's layer was
+/// Returns the image that `plan` describes, with the layers that `shaped` has; `created` tells when a planned item's layer was
 /// made, `times` what they may be.
 pub(super) fn assemble(
     plan: &PlannedImage,
     library: &Library,
-    layers: &[Layer],
+    shaped: &Shaped,
     created: impl Fn(NodeId) -> Option<Timestamp>,
     times: Times,
     asker: Asker<'_>,
@@ -43,17 +44,17 @@ pub(super) fn assemble(
         comment: Some(COMMENT.to_owned()),
         empty_layer: item.layer.is_none(),
     }));
+    shaped.settle(&mut config.history, first_new);
     times::settle(&mut config.history, first_new, times.epoch);
     config.created = config.history.last().and_then(|item| item.created);
-    let inherited = plan.config.rootfs.diff_ids.len();
     let layer = |(place, layer): (usize, &Layer)| -> Result<image::Layer, Error> {
         let mut blob = descriptor(library.blob(layer, asker)?);
-        if let Some(epoch) = times.epoch.filter(|_| times.rewritten && place >= inherited) {
+        if let Some(epoch) = times.epoch.filter(|_| times.rewritten && place >= shaped.inherited) {
             blob.annotations.insert(REWRITTEN.to_owned(), epoch.as_second().to_string());
         }
         Ok(image::Layer { diff_id: layer.diff_id()?, blob })
     };
-    let layers = layers.iter().enumerate().map(layer).collect::<Result<Vec<_>, _>>()?;
+    let layers = shaped.stack.layers().iter().enumerate().map(layer).collect::<Result<Vec<_>, _>>()?;
     Ok(Image::assemble(config, &layers)?)
 }
 

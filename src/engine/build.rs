@@ -24,7 +24,7 @@ use super::{BuildOptions, BuildResult, ContextSource, DockerfileSource, Engine, 
 use crate::diagnostic::Diagnostic;
 use crate::dockerfile::lint::Occasion;
 use crate::exec::{self, Agents, Asker, Executor, Library, Secrets, Setting, Stack, StatCache};
-use crate::frontend::{self, Epoch, Plan, PlanOptions, PlannedImage, ResolveImage, ResolvedImage, Unresolved};
+use crate::frontend::{self, Epoch, Plan, PlanOptions, ResolveImage, ResolvedImage, Unresolved};
 use crate::graph::{BuildGraph, NodeId, Op, Source};
 use crate::image::{self, Image};
 use crate::layer::Mtime;
@@ -270,7 +270,7 @@ impl Job<'_> {
             return Err(image::Error::DockerIndex.into());
         }
         self.warn(loaded, &plan.warnings)?;
-        self.observer.set_history(plan.images.first().map_or(&[], |image| &image.history));
+        self.observer.set_history(plan.images.first().map_or(&[], |image| &image.history), self.options.folding);
         let targets: Vec<NodeId> = plan.images.iter().filter_map(|image| image.target).collect();
         self.judge_directories(&plan.graph, &targets, context)?;
         let needed = plan.graph.needed(&targets);
@@ -343,7 +343,8 @@ impl Job<'_> {
         Ok(Built { ahead, ..made })
     }
 
-    /// Begins to push, where that is wanted. A second build is not, and one that may not be reproducible not yet.
+    /// Begins to push, where that is wanted. A second build is not, nor layers that are not the last form of themselves, and
+    /// one that may not be reproducible not yet.
     fn ahead(&self, plan: &Plan, library: &Arc<Library>, stop: &Cancel) -> Option<Ahead> {
         let options = self.options;
         let sending = || Sending {
@@ -354,7 +355,8 @@ impl Job<'_> {
             observer: self.observer(),
             stop: stop.clone(),
         };
-        (options.push && !options.verify && !self.is_perturbed).then(|| Ahead::start(sending()))
+        let is_last = options.folding.is_none() && !options.verify && !self.is_perturbed;
+        (options.push && is_last).then(|| Ahead::start(sending()))
     }
 
     fn plan(&self, loaded: &Loaded, build_args: Arguments, library: &Library, named: &Named) -> Result<Plan, Error> {
@@ -453,11 +455,12 @@ impl Job<'_> {
         for planned in &plan.images {
             let stack = planned.target.map(|target| solved.outputs[&target].stack().clone()).unwrap_or_default();
             library.fetch(&stack, asker)?;
-            let stack = self.rewritten(planned, &stack, plan.epoch, library, asker)?;
-            images.push(assemble(planned, library, stack.layers(), created, times, asker)?);
-            stacks.push(stack);
-            let of_layers = planned.history.iter().filter_map(|item| item.layer);
-            steps.push(of_layers.map(|node| plan.graph.node(node).step.title.clone()).collect());
+            let shaped = self.shaped(planned, &stack, plan.epoch, library, asker)?;
+            images.push(assemble(planned, library, &shaped, created, times, asker)?);
+            let of_layers = planned.history.iter().filter_map(|item| item.layer).zip(shaped.keeps());
+            let of_layers = of_layers.filter(|(_, keeps)| *keeps);
+            steps.push(of_layers.map(|(node, _)| plan.graph.node(node).step.title.clone()).collect());
+            stacks.push(shaped.stack);
         }
         let index = plan.is_index.then(|| image::index(&images));
         let (library, cached, executed) = (library.clone(), solved.cached, solved.executed);
@@ -465,30 +468,8 @@ impl Job<'_> {
     }
 
     /// Tells whether no file may be later than the epoch.
-    fn rewrites(&self) -> bool {
+    pub(super) fn rewrites(&self) -> bool {
         self.options.rewrite_timestamp || self.is_reproducible()
-    }
-
-    /// Returns the stack with no time of its own layers later than the epoch, where that is asked for.
-    fn rewritten(
-        &self,
-        planned: &PlannedImage,
-        stack: &Stack,
-        epoch: Option<Timestamp>,
-        library: &Library,
-        asker: Asker<'_>,
-    ) -> Result<Stack, Error> {
-        let Some(epoch) = epoch.filter(|_| self.rewrites()) else {
-            if self.rewrites() {
-                let message = "rewrite-timestamp has no effect without SOURCE_DATE_EPOCH".to_owned();
-                self.observer.observe(Event::Warning { message });
-            }
-            return Ok(stack.clone());
-        };
-        let (base, own) = stack.layers().split_at(planned.config.rootfs.diff_ids.len().min(stack.layers().len()));
-        let own = own.iter().map(|layer| library.rewritten(layer, mtime(epoch), asker));
-        let layers = base.iter().cloned().map(Ok).chain(own).collect::<Result<_, exec::Error>>()?;
-        Ok(Stack::new(layers))
     }
 
     /// Makes the images visible in the store, packed as they will leave it.
@@ -521,7 +502,7 @@ impl Job<'_> {
     }
 }
 
-fn mtime(time: Timestamp) -> Mtime {
+pub(super) fn mtime(time: Timestamp) -> Mtime {
     Mtime { seconds: time.as_second(), nanoseconds: 0 }
 }
 

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{ContextSource, NamedSource};
+use super::{ContextSource, Folding, NamedSource};
 use crate::exec::{AgentSource, SecretSource};
 use crate::frontend::Allow;
 use crate::graph::{Host, Network, Ulimit};
@@ -61,6 +61,8 @@ pub struct BuildOptions {
     pub platforms: Vec<Platform>,
     /// Registries that may be asked without TLS, or with a certificate nobody vouches for.
     pub insecure_registries: Vec<String>,
+    /// How the layers that are made are put together; none leaves each step its own.
+    pub folding: Option<Folding>,
     /// No file of the layers that are made is later than `SOURCE_DATE_EPOCH` says.
     pub rewrite_timestamp: bool,
     /// The same image from the same content, on any machine; none is what the configuration says.

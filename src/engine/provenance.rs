@@ -201,6 +201,8 @@ impl Engine {
                 None => None,
             };
             let own = place.checked_sub(first_own).and_then(|place| written.get(place).cloned().flatten());
+            // Layers that were written anew are no step's, but the instructions still are.
+            let made = made.or_else(|| wrote(build?, own.as_ref()?));
             items.push(Item {
                 history: history.clone(),
                 layer: layer.map(|(number, _)| number),
@@ -225,6 +227,13 @@ impl Engine {
         let ran = all.iter().find(|(_, other)| other.outcome == Outcome::Done && other.place == step.place);
         Ok(Some(Made { build: of.clone(), duration: ran.map(|(_, step)| step.duration), step }))
     }
+}
+
+/// Returns the step of a build that an instruction became.
+fn wrote(build: &Build, written: &Written) -> Option<Made> {
+    let step = build.steps.iter().find(|step| step.facts.written().as_ref() == Some(written))?.clone();
+    let duration = (step.outcome == Outcome::Done).then_some(step.duration);
+    Some(Made { build: build.id.clone(), duration, step })
 }
 
 /// Returns a path without the links in its directories; of one that is not there, as it was given.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::Folding;
 use crate::cache::Miss;
 use crate::diagnostic::{Lines, Source, Span};
 use crate::exec::Ledger;
@@ -120,14 +121,17 @@ impl Recorder {
     }
 
     /// Takes where the items of the history are written.
-    pub(super) fn set_history(&self, items: &[PlannedHistory]) {
+    pub(super) fn set_history(&self, items: &[PlannedHistory], folding: Option<Folding>) {
         let mut lines: Option<(Source, Lines)> = None;
         let mut written = |(source, span): &(Source, Span)| {
             let known = lines.take().filter(|(known, _)| known == source);
             let (_, known) = lines.insert(known.unwrap_or_else(|| (source.clone(), Lines::of(source))));
             Written { file: source.name().to_owned(), line: known.line(span.start) }
         };
-        self.lock().facts.history = items.iter().map(|item| item.origin.as_ref().map(&mut written)).collect();
+        // The layer of many steps is an item of its own.
+        let merged = matches!(folding, Some(Folding::Squash | Folding::SquashAll)).then_some(None);
+        let items = items.iter().map(|item| item.origin.as_ref().map(&mut written));
+        self.lock().facts.history = items.chain(merged).collect();
     }
 
     /// Returns the steps as they are recorded, numbered in the order of the plan.

@@ -245,7 +245,10 @@ impl<'a, W: Write> Walk<'a, W> {
 
     fn file(&mut self, name: &[u8], before: Option<&Node>, stat: &Stat, kind: FileType) -> Result<(), Error> {
         let metadata = self.metadata(name, stat)?;
+        // What overlayfs copies up has one name at first (`index=off`); who gave it another one wants to find both alike.
+        let has_new_name = matches!(self.kind, TreeKind::Upper(_)) && stat.st_nlink > 1;
         if let Some(before) = before
+            && !has_new_name
             && same(&before.metadata, &metadata)
             && before.metadata.mtime == metadata.mtime
             && self.has_same_content(name, before, stat, kind)?

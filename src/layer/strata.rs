@@ -35,17 +35,17 @@ struct Place {
 }
 
 /// What a layer put at a path, or that it took it away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Version {
-    layer: u32,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Version {
+    pub(super) layer: u32,
     /// The entry's place in the layer's index, or one of the two below.
-    entry: u32,
+    pub(super) entry: u32,
 }
 
 /// Nothing is there any more.
-const GONE: u32 = u32::MAX;
+pub(super) const GONE: u32 = u32::MAX;
 /// A directory that is there because something is in it.
-const IMPLIED: u32 = u32::MAX - 1;
+pub(super) const IMPLIED: u32 = u32::MAX - 1;
 
 /// What is at a place after some layer.
 #[derive(Debug, Clone, Copy)]
@@ -167,20 +167,15 @@ impl Strata {
 
     /// Returns the file whose content one name of it has, with the layer that has it.
     pub fn content<'a>(&'a self, held: Held<'a>) -> Option<(usize, &'a Entry)> {
-        /// A hard link names a file; links to links come from nowhere but malice.
-        const MAX_LINKS: usize = 8;
-        let (mut layer, mut entry) = (held.layer, held.entry?);
-        for _ in 0..MAX_LINKS {
-            match &entry.kind {
-                Kind::File { .. } => return Some((layer, entry)),
-                Kind::Hardlink { target } => {
-                    let file = self.held(self.lookup(target)?, Some(layer))?;
-                    (layer, entry) = (file.layer, file.entry?);
-                }
-                _ => return None,
+        let entry = held.entry?;
+        match &entry.kind {
+            Kind::File { .. } => Some((held.layer, entry)),
+            Kind::Hardlink { target } => {
+                let file = self.linked(target, held.layer as u32)?;
+                Some((file.layer as usize, self.at(file)))
             }
+            _ => None,
         }
-        None
     }
 
     /// Compares the trees after two layers, each counted from 0; none is the empty tree.
@@ -213,12 +208,57 @@ impl Strata {
         self.change(self.version(place, layer.checked_sub(1)), self.version(place, Some(layer)))
     }
 
-    fn versions(&self, place: PlaceId) -> &[Version] {
+    /// Returns the entries of a layer.
+    pub(super) fn layer(&self, layer: usize) -> Option<&[Entry]> {
+        self.layers.get(layer).map(|entries| &**entries)
+    }
+
+    /// Returns the entry of a version that has one.
+    pub(super) fn at(&self, Version { layer, entry }: Version) -> &Entry {
+        &self.layers[layer as usize][entry as usize]
+    }
+
+    /// Returns what is at a place after all layers.
+    pub(super) fn last(&self, place: PlaceId) -> Option<Version> {
+        self.version(place, self.layers.len().checked_sub(1))
+    }
+
+    /// Returns the one with the content of a file, whichever of its names this is.
+    pub(super) fn source(&self, name: Version) -> Option<Version> {
+        match &self.at(name).kind {
+            Kind::File { .. } => Some(name),
+            Kind::Hardlink { target } => self.linked(target, name.layer),
+            _ => None,
+        }
+    }
+
+    /// Returns the file that a hard link of a layer names.
+    fn linked(&self, target: &[u8], layer: u32) -> Option<Version> {
+        /// Links to links come from nowhere but malice.
+        const MAX_LINKS: usize = 8;
+        let (mut target, mut layer) = (target, layer);
+        for _ in 0..MAX_LINKS {
+            let file = self.version(self.lookup(target)?, Some(layer as usize)).filter(|file| file.entry < IMPLIED)?;
+            match &self.at(file).kind {
+                Kind::File { .. } => return Some(file),
+                Kind::Hardlink { target: next } => (target, layer) = (next, file.layer),
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    /// Tells whether a directory was put somewhere.
+    pub(super) fn is_directory(&self, version: Version) -> bool {
+        version.entry == IMPLIED || version.entry < IMPLIED && self.at(version).kind == Kind::Directory
+    }
+
+    pub(super) fn versions(&self, place: PlaceId) -> &[Version] {
         let Place { versions, version_count, .. } = self.places[place];
         &self.versions[versions as usize..][..version_count as usize]
     }
 
-    fn version(&self, place: PlaceId, after: Option<usize>) -> Option<Version> {
+    pub(super) fn version(&self, place: PlaceId, after: Option<usize>) -> Option<Version> {
         let after = after?;
         let last = self.versions(place).iter().rev().find(|version| version.layer as usize <= after);
         last.copied().filter(|version| version.entry != GONE)
@@ -229,7 +269,7 @@ impl Strata {
         match version.entry {
             GONE => None,
             IMPLIED => Some(Held { layer, entry: None }),
-            entry => Some(Held { layer, entry: Some(&self.layers[layer][entry as usize]) }),
+            _ => Some(Held { layer, entry: Some(self.at(version)) }),
         }
     }
 

@@ -55,7 +55,7 @@ impl Store {
         let row = self.database().read(|connection| {
             let mut query = connection.prepare_cached(
                 "SELECT result, created, build FROM cache
-                 WHERE key = ? AND (result IS NULL OR result IN (SELECT diff_id FROM layers))",
+                 WHERE key = ? AND removed IS NULL AND (result IS NULL OR result IN (SELECT diff_id FROM layers))",
             )?;
             let row = query.query_row([key.as_bytes()], |row| {
                 Ok(CacheRow {

@@ -21,6 +21,7 @@ mod dockerignore;
 mod errors;
 mod explore;
 mod fetch_once;
+mod fold;
 mod goldens;
 mod grammar;
 mod image_diff;

@@ -72,6 +72,17 @@ fn hard_links_modes_and_odd_files_are_kept() {
 }
 
 #[test]
+fn a_new_name_of_an_old_file_is_a_link_to_it() {
+    let text = "RUN echo one > /m; echo two > /n\nRUN ln /m /a; ln /n /z; ln /n /gone; rm /gone\nRUN test /m -ef /a && test /n -ef /z\n";
+    let Some(image) = built(text) else { return };
+    let layer = image.layer(image.layers().len() - 2);
+    let (a, z) = (layer.entry("a"), layer.entry("z"));
+    assert_eq!((a.content(), layer.entry("m").link()), (&b"one\n"[..], "a"));
+    assert_eq!((layer.entry("n").content(), z.link()), (&b"two\n"[..], "n"));
+    assert!(!layer.has("gone"));
+}
+
+#[test]
 fn user_directory_and_environment_apply() {
     let text = "RUN echo app:x:12:34::/home/app:/bin/sh > /etc/passwd; mkdir -m 777 /out\nENV A=1\nARG B=2\nUSER app\nWORKDIR /w\n\
                 RUN echo $(id -u):$(id -g) $(pwd) $A$B $HOME > /out/facts\n";

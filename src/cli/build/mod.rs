@@ -3,6 +3,7 @@
 mod call;
 pub(super) mod context;
 mod failure;
+mod folding;
 pub(super) mod grants;
 pub(super) mod keys;
 mod metadata;
@@ -65,6 +66,8 @@ pub(super) struct Args {
     push: bool,
     #[command(flatten)]
     compression: compression::Args,
+    #[command(flatten)]
+    folding: folding::Args,
     /// Keep the image in the store; this is the default
     #[arg(long)]
     load: bool,
@@ -184,6 +187,7 @@ impl Args {
                 NetworkMode::None => Some(Network::None),
             },
             push: self.push,
+            folding: self.folding.folding(),
             jobs: self.jobs.map(usize::from),
             platforms: self.platform.platforms()?,
             insecure_registries: self.insecure_registry.clone(),

@@ -53,8 +53,6 @@ pub(super) struct Args {
     cpuset_cpus: Option<String>,
     #[arg(long, hide = true)]
     cpuset_mems: Option<String>,
-    #[arg(long, hide = true)]
-    squash: bool,
 }
 
 impl Args {
@@ -86,7 +84,7 @@ impl Args {
         let attested = [("--provenance", wanted(&self.provenance)), ("--sbom", wanted(&self.sbom))];
         let given = repeated.iter().map(|(flag, values)| (*flag, !values.is_empty()));
         let given = given.chain(single.iter().map(|(flag, value)| (*flag, value.is_some())));
-        let mut given = given.chain(attested).chain([("--squash", self.squash)]);
+        let mut given = given.chain(attested);
         match given.find(|(_, is_given)| *is_given) {
             Some((flag, _)) => Err(Error::NotSupported { flag: flag.to_owned() }),
             None => Ok(()),
@@ -113,13 +111,9 @@ mod tests {
 
     #[test]
     fn flags_of_other_builders_are_never_ignored() {
-        for flags in [
-            &["--cache-from", "a", "--cache-from", "b"][..],
-            &["--provenance=mode=max"],
-            &["--sbom"],
-            &["-m", "1g"],
-            &["--squash"],
-        ] {
+        for flags in
+            [&["--cache-from", "a", "--cache-from", "b"][..], &["--provenance=mode=max"], &["--sbom"], &["-m", "1g"]]
+        {
             let answer = answer(flags).unwrap();
             assert!(answer.ends_with("is not supported yet"), "{flags:?}: {answer}");
         }

@@ -245,7 +245,7 @@ impl Entry {
     }
 
     /// Tells whether this is the whiteout of `path` or of a directory above it, or makes one above it opaque.
-    fn hides(&self, path: &str) -> bool {
+    pub fn hides(&self, path: &str) -> bool {
         let (parent, name) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
         let below = |directory: &str| {
             directory.is_empty() || path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
