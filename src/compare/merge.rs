@@ -98,6 +98,17 @@ enum What {
     Other,
 }
 
+impl What {
+    fn of(kind: &Kind) -> What {
+        match kind {
+            Kind::Whiteout => What::Whiteout,
+            Kind::Opaque => What::Opaque,
+            Kind::Directory => What::Directory,
+            _ => What::Other,
+        }
+    }
+}
+
 /// What a side has at a path, before hard links are followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
@@ -192,6 +203,9 @@ impl Merge<'_> {
             let path = std::mem::take(&mut self.streams[first].entry.path);
             self.enter(&path)?;
             self.streams[first].entry.path = path;
+            if self.pass(first)? {
+                continue;
+            }
             let plain = self.gather(&mut marks, &mut held)?;
             self.push(self.path.len(), &mut marks, &mut held, plain)?;
         }
@@ -239,6 +253,36 @@ impl Merge<'_> {
         Ok(())
     }
 
+    /// Passes over a file at the current path that one shared layer alone has, and that both sides see, or neither: most
+    /// entries of two images with a large base. Tells whether it did.
+    fn pass(&mut self, place: usize) -> Result<bool, Halt> {
+        let stream = &self.streams[place];
+        let (owner, slot) = (stream.owner, stream.slot);
+        let is_alone = match self.queue[..] {
+            [.., other, _] => self.streams[other].entry.path != self.path,
+            _ => true,
+        };
+        let is_candidate = owner == Owner::Shared && What::of(&stream.entry.kind) == What::Other && is_alone;
+        let mark = Mark { owner, slot, place: stream.place.saturating_add(1), what: What::Other, held: None };
+        let Some(above) = self.frames.last_mut().filter(|_| is_candidate) else { return Ok(false) };
+        if above.strange || above.sides[0].floor != above.sides[1].floor {
+            return Ok(false);
+        }
+        for side in &mut above.sides {
+            side.below = side.below.max(Some(slot));
+        }
+        self.queue.pop();
+        self.advance(place)?;
+        let Some(&next) = self.queue.last() else { return Ok(true) };
+        match self.streams[next].entry.path.strip_prefix(&self.path[..]) {
+            // The layer says two things of one path.
+            Some([]) => Err(Halt::Odd),
+            // Something is below what is no directory.
+            Some([b'/', ..]) => self.push(self.path.len(), &mut vec![mark], &mut Vec::new(), true).map(|()| true),
+            _ => Ok(true),
+        }
+    }
+
     /// Takes every entry at the current path from its stream. Tells whether only shared layers have any, and both sides
     /// see the same of them; then no entry is held.
     fn gather(&mut self, marks: &mut Vec<Mark>, held: &mut Vec<Entry>) -> Result<bool, Halt> {
@@ -260,12 +304,7 @@ impl Merge<'_> {
         let (mut entries, mut others) = (0, 0);
         loop {
             let stream = &self.streams[place];
-            let what = match stream.entry.kind {
-                Kind::Whiteout => What::Whiteout,
-                Kind::Opaque => What::Opaque,
-                Kind::Directory => What::Directory,
-                _ => What::Other,
-            };
+            let what = What::of(&stream.entry.kind);
             let is_deletion = matches!(what, What::Whiteout | What::Opaque);
             let mut mark = Mark {
                 owner: stream.owner,

@@ -51,26 +51,60 @@ pub struct Options<'a> {
     pub paths: Option<&'a Chosen<'a>>,
     /// Keep changes of nothing but the time.
     pub times: bool,
+    /// How many changes are kept, the first ones, while all are counted; none is all.
+    pub most: Option<usize>,
     /// Asked between entries; an answer of true ends the comparison.
     pub cancelled: &'a dyn Fn() -> bool,
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Options { paths: None, times: false, cancelled: &|| false }
+        Options { paths: None, times: false, most: None, cancelled: &|| false }
     }
 }
 
 /// What a comparison found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Comparison {
-    /// Every difference, in the order of a tree: a directory before what is in it, names in the order of their bytes.
+    /// Every difference that was to be kept, in the order of a tree: a directory before what is in it, names in the order
+    /// of their bytes.
     pub changes: Vec<Change>,
+    /// How many differences there are, kept or not.
+    pub counts: Counts,
     /// How many more paths differ in nothing but their time; none if those were wanted.
     pub only_times: u64,
     /// Whether the layers that both sides share were not to be had, so that what they hold is not known.
     pub blind: bool,
 }
+
+/// How many paths differ in which way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Those that are new.
+    pub added: u64,
+    /// Those that are there still, and others.
+    pub modified: u64,
+    /// Those that are gone.
+    pub removed: u64,
+}
+
+impl Counts {
+    /// Returns how many paths differ.
+    pub fn total(self) -> u64 {
+        self.added + self.modified + self.removed
+    }
+
+    fn count(&mut self, kind: ChangeKind) {
+        match kind {
+            ChangeKind::Added => self.added += 1,
+            ChangeKind::Modified => self.modified += 1,
+            ChangeKind::Removed => self.removed += 1,
+        }
+    }
+}
+
+/// How many changes more than wanted are held before they are sorted, and the last of them dropped.
+const SPARE_CHANGES: usize = 4096;
 
 impl Comparison {
     fn take(&mut self, change: Change, options: &Options<'_>) {
@@ -81,7 +115,17 @@ impl Comparison {
             self.only_times += 1;
             return;
         }
+        self.counts.count(change.kind);
         self.changes.push(change);
+        // A directory is compared after what is in it, so the first ones are not those that come first.
+        if options.most.is_some_and(|most| self.changes.len() >= most.saturating_add(SPARE_CHANGES)) {
+            self.put_in_order(options);
+        }
+    }
+
+    fn put_in_order(&mut self, options: &Options<'_>) {
+        self.changes.sort_by(|a, b| stream::in_tree_order(&a.path, &b.path));
+        self.changes.truncate(options.most.unwrap_or(usize::MAX));
     }
 }
 
@@ -106,7 +150,7 @@ pub fn compare(before: &[Layer], after: &[Layer], options: &Options<'_>) -> Resu
             Err(Halt::Failed(error)) => return Err(error),
         }
     };
-    comparison.changes.sort_by(|a, b| stream::in_tree_order(&a.path, &b.path));
+    comparison.put_in_order(options);
     comparison.blind = sides.is_blind();
     Ok(comparison)
 }

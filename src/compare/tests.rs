@@ -67,7 +67,7 @@ fn naive(before: &[Layer], after: &[Layer]) -> Vec<Change> {
     changes
 }
 
-const ALL: Options<'static> = Options { paths: None, times: true, cancelled: &|| false };
+const ALL: Options<'static> = Options { paths: None, times: true, most: None, cancelled: &|| false };
 
 #[track_caller]
 fn check(base: &str, before: &[&str], after: &[&str], expected: &[&str]) {
@@ -191,6 +191,22 @@ fn paths_choose_what_matters() {
     let options = Options { paths: Some(&matter), ..ALL };
     let found = compare(&[], &layers(&["a:dir a/b:file=1 b:dir b/a:file=1"]), &options).unwrap();
     assert_eq!(told(&found), ["A b", "A b/a"]);
+}
+
+#[test]
+fn the_first_changes_are_kept_and_all_are_counted() {
+    // More than are held at once, each directory compared after what is in it.
+    let entries = (0..SPARE_CHANGES + 50).map(|n| entry(&format!("d{:03}/{n:05}:file=1", n / 10))).collect();
+    let (before, after) = (layers(&["d000/00000:file=2 z:file=1"]), vec![layer(entries)]);
+    let all = compare(&before, &after, &ALL).unwrap();
+    for most in [0, 3, 5000] {
+        let found = compare(&before, &after, &Options { most: Some(most), ..ALL }).unwrap();
+        assert_eq!(found.changes[..], all.changes[..most.min(all.changes.len())]);
+        assert_eq!(found.counts, all.counts);
+    }
+    let added = (SPARE_CHANGES + 50 + (SPARE_CHANGES + 50).div_ceil(10) - 2) as u64;
+    assert_eq!(all.counts, Counts { added, modified: 1, removed: 1 });
+    assert_eq!(all.counts.total(), all.changes.len() as u64);
 }
 
 #[test]

@@ -213,7 +213,7 @@ impl Library {
         if !is_plain {
             // What is in a compressed layer shows on the way.
             self.keep_tar(layer, &data, asker)?;
-        } else if self.store.layer_index(diff_id)?.is_none() {
+        } else if self.store.layer_size(diff_id)?.is_none() {
             self.index_by_reading(layer, asker)?;
         }
         let index = self.index_of(diff_id)?;
@@ -255,7 +255,7 @@ impl Library {
             return Ok(index.clone());
         }
         let _work = layer.lock();
-        if self.store.layer_index(diff_id)?.is_none() {
+        if self.store.layer_size(diff_id)?.is_none() {
             self.index_by_reading(layer, asker)?;
         }
         self.index_of(diff_id)

@@ -52,8 +52,16 @@ impl Store {
     /// Those of the database.
     pub fn layer_index(&self, diff_id: DiffId) -> Result<Option<Vec<u8>>, Error> {
         self.database().read(|connection| {
-            let mut query = connection.prepare_cached("SELECT contents FROM layers WHERE diff_id = ?")?;
-            Ok(query.query_row([diff_id.digest().as_bytes()], |row| row.get(0)).optional()?)
+            // What has the row's number must be the same layer until it is read.
+            let transaction = connection.unchecked_transaction()?;
+            let mut query = transaction.prepare_cached("SELECT rowid FROM layers WHERE diff_id = ?")?;
+            let row = query.query_row([diff_id.digest().as_bytes()], |row| row.get(0)).optional()?;
+            let Some(row) = row else { return Ok(None) };
+            // A value of a row would be in memory twice: as SQLite has it, and copied.
+            let blob = transaction.blob_open("main", "layers", "contents", row, true)?;
+            let mut bytes = vec![0; blob.len()];
+            blob.read_at_exact(&mut bytes, 0)?;
+            Ok(Some(bytes))
         })
     }
 

@@ -141,6 +141,14 @@ fn one_image_shows_what_each_layer_did() {
     assert_eq!(document[2]["files"]["changed"], 1);
     let shown = sandbox.kiln(&["diff", "--limit=1", "app:3"]).ok();
     assert!(shown.contains("\n… 5 more (--limit 0)\n"), "{shown}");
+    // All are counted, and none is listed.
+    let shown = sandbox.kiln(&["diff", "--stat", "--exit-code", "app:3"]);
+    assert!(
+        shown.stdout.contains("\n6 added, 0 changed, 0 deleted\n") && !shown.stdout.contains("A /"),
+        "{}",
+        shown.stdout
+    );
+    assert_eq!(shown.code, Some(1));
 }
 
 /// Returns `dpkg libc6 1 → 2`, one for each package that differs.

@@ -76,11 +76,10 @@ fn layer(layer: &SideLayer) -> Value {
 }
 
 fn files(files: &Comparison) -> Value {
-    let count = |kind| files.changes.iter().filter(|change| change.kind == kind).count();
     json!({
-        "added": count(ChangeKind::Added),
-        "changed": count(ChangeKind::Modified),
-        "deleted": count(ChangeKind::Removed),
+        "added": files.counts.added,
+        "changed": files.counts.modified,
+        "deleted": files.counts.removed,
         "only_times": files.only_times,
         "shared_layers_known": !files.blind,
         "changes": files.changes.iter().map(change).collect::<Vec<_>>(),

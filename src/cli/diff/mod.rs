@@ -128,9 +128,10 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
             args.print(|out| args.container(&changes, out))?;
             return if args.exit_code && !changes.files.changes.is_empty() { Err(Error::Reported) } else { Ok(()) };
         }
+        let options = DiffOptions { most_per_layer: args.listed_per_layer(), ..options };
         let layers = display.watch(|observer| engine.layer_diffs(&args.first, &options, observer, &session.cancel))?;
         args.print(|out| args.layers(&layers, out))?;
-        let is_different = layers.iter().any(|layer| !layer.files.changes.is_empty());
+        let is_different = layers.iter().any(|layer| layer.files.counts.total() > 0);
         return if args.exit_code && is_different { Err(Error::Reported) } else { Ok(()) };
     };
     let diff = display.watch(|observer| engine.diff(&args.first, second, &options, observer, &session.cancel))?;
@@ -153,7 +154,18 @@ impl Args {
             skip_packages: !self.wants(Part::Packages),
             patch: self.patch,
             fetch_shared: self.fetch_shared,
+            most_per_layer: None,
         })
+    }
+
+    /// Returns how many files of each layer of a single image are listed; none is all.
+    fn listed_per_layer(&self) -> Option<usize> {
+        match self.limit {
+            _ if self.is_json() => None,
+            _ if self.stat => Some(0),
+            None => Some(LISTED_PER_LAYER),
+            Some(limit) => Some(limit).filter(|&limit| limit > 0),
+        }
     }
 
     fn wants(&self, part: Part) -> bool {
@@ -201,13 +213,8 @@ impl Args {
         if self.is_json() {
             return writeln!(out, "{:#}", json::layers(layers));
         }
-        let limit = match self.limit {
-            None => LISTED_PER_LAYER,
-            Some(0) => usize::MAX,
-            Some(limit) => limit,
-        };
-        let mut page = text::Page { out, limit: if self.stat { 0 } else { limit }, coloured: coloured() };
-        page.layers(layers)
+        let limit = self.listed_per_layer().unwrap_or(usize::MAX);
+        text::Page { out, limit, coloured: coloured() }.layers(layers)
     }
 
     fn hold_against_budget(&self, diff: &Diff) -> Result<(), Error> {

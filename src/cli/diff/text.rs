@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Part;
 use crate::cli::human;
 use crate::cli::name::{shown, visible};
-use crate::compare::{Change, ChangeKind, Class, Comparison, ConfigChange, File, HistoryLine, PackageChange};
+use crate::compare::{Change, ChangeKind, Class, Comparison, ConfigChange, Counts, File, HistoryLine, PackageChange};
 use crate::engine::{Cause, Diff, DiffSide, LayerDiff, Packages, Patch, PatchText};
 use crate::layer::{Kind, Mtime};
 
@@ -119,7 +119,7 @@ impl Page<'_> {
             let line = format!("{letter} /{path}{slash}{}", details(change));
             writeln!(self.out, "{}", self.paint(colour, &line))?;
         }
-        let left = files.changes.len() - listed;
+        let left = files.counts.total() - listed as u64;
         if left > 0 && self.limit > 0 { writeln!(self.out, "… {left} more (--limit 0)") } else { Ok(()) }
     }
 
@@ -244,8 +244,7 @@ fn growth(bytes: i64) -> String {
 }
 
 fn counts(files: &Comparison) -> String {
-    let count = |kind| files.changes.iter().filter(|change| change.kind == kind).count();
-    let (added, changed, deleted) = (count(ChangeKind::Added), count(ChangeKind::Modified), count(ChangeKind::Removed));
+    let Counts { added, modified: changed, removed: deleted } = files.counts;
     let times = match files.only_times {
         0 => String::new(),
         count => format!(" ({count} more in their time alone)"),

@@ -40,6 +40,8 @@ pub struct DiffOptions {
     pub skip_packages: bool,
     /// Compare the texts of files.
     pub patch: bool,
+    /// How many changes of each layer [`Engine::layer_diffs`] keeps, while it counts all; none is all.
+    pub most_per_layer: Option<usize>,
     /// Fetch the layers that both images share, too, where they are not here.
     pub fetch_shared: bool,
 }
@@ -200,7 +202,7 @@ impl Engine {
         let mut after = before.all.iter().map(stored).collect::<Result<Vec<_>, Error>>()?;
         let image = after[..before.of_image].to_vec();
         after.push(compare::Layer { diff_id: layer.diff_id, index: Some(index) });
-        Ok(Some(LayerDiff { layer, files: job.files(&image, &after)? }))
+        Ok(Some(LayerDiff { layer, files: job.files(&image, &after, None)? }))
     }
 
     /// Compares every layer of one such thing with what lies below it, base first.
@@ -219,7 +221,8 @@ impl Engine {
         let layers = side.layers(0, 0, &job)?;
         let summary = side.summary(&self.store)?;
         let diff = |(place, layer): (usize, SideLayer)| {
-            Ok(LayerDiff { layer, files: job.files(&layers[..place], &layers[..=place])? })
+            let files = job.files(&layers[..place], &layers[..=place], options.most_per_layer)?;
+            Ok(LayerDiff { layer, files })
         };
         summary.layers.into_iter().enumerate().map(diff).collect()
     }
@@ -271,19 +274,25 @@ impl<'a> Job<'a> {
             let old = before.layers(0, own, self)?;
             let mut new = after.layers(shared_layers, shared_layers, self)?;
             new[..shared_layers].clone_from_slice(&old[..shared_layers]);
-            match self.files(&old, &new) {
+            match self.files(&old, &new, None) {
                 Err(Error::Compare(compare::Error::SharedNeeded)) if own > 0 => own = 0,
                 result => return result,
             }
         }
     }
 
-    fn files(&self, before: &[compare::Layer], after: &[compare::Layer]) -> Result<Comparison, Error> {
+    fn files(
+        &self,
+        before: &[compare::Layer],
+        after: &[compare::Layer],
+        most: Option<usize>,
+    ) -> Result<Comparison, Error> {
         let chosen = |path: &[u8]| self.options.paths.iter().any(|glob| glob.chooses(path));
         let cancelled = || self.cancel.is_cancelled();
         let options = compare::Options {
             paths: if self.options.paths.is_empty() { None } else { Some(&chosen) },
             times: self.options.times,
+            most,
             cancelled: &cancelled,
         };
         Ok(compare::compare(before, after, &options)?)
