@@ -5,7 +5,7 @@ use crate::exec::{Asker, Stack};
 use crate::layer::{TreeKind, Writer};
 use crate::oci::{DiffId, History};
 use crate::runtime::remove_stubs;
-use crate::store::{ContainerRecord, ContainerState, Hashing};
+use crate::store::{ContainerRecord, Hashing};
 
 /// What a container that runs does while it is committed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,9 +28,9 @@ pub struct Committed {
 impl Containers {
     /// Makes a layer of what a container has changed since the last one, which `item` will tell of.
     ///
-    /// Of a container that does not run, and that this process keeps, the directory of changes becomes the layer's tree as
-    /// it is, and the container goes on over it with an empty one. Of one that runs, the layer is written, and the
-    /// container stays as it is. Without changes there is no layer.
+    /// Of a container that this process keeps (`running` is none), the directory of changes becomes the layer's tree as it
+    /// is, and the container goes on over it with an empty one. Of one that runs, the layer is written, and the container
+    /// stays as it is. Without changes there is no layer.
     ///
     /// # Errors
     /// Those of reading files and of writing the layer; then the container is as before.
@@ -38,19 +38,19 @@ impl Containers {
         &self,
         container: &ContainerRecord,
         item: History,
-        meanwhile: Meanwhile,
+        running: Option<Meanwhile>,
         asker: Asker<'_>,
     ) -> Result<Committed, Error> {
         let Facts { settings, mut commits, recipe } = facts(container)?;
         let stack = self.stack(container)?;
         let mut layers = stack.diff_ids()?;
-        if container.state() != ContainerState::Running {
+        if running.is_none() {
             // The directory is to hold what the layer holds.
             let (upper, _) = self.library.changes(&self.tree(container)?)?;
             remove_stubs(&upper, &container.stubs)?;
         }
-        let process = container.process.as_ref().filter(|_| container.state() == ContainerState::Running);
-        let paused = process.filter(|_| meanwhile == Meanwhile::Paused).map(Paused::new);
+        let process = container.process.as_ref().filter(|_| running == Some(Meanwhile::Paused));
+        let paused = process.map(Paused::new);
         let paused = paused.transpose().map_err(Error::Pause)?;
         let written = self.write_layer(container, &stack, asker);
         drop(paused);
@@ -61,7 +61,7 @@ impl Containers {
         layers.push(layer);
         commits.push(item);
         let facts = Facts { settings, commits, recipe };
-        if container.state() != ContainerState::Running {
+        if running.is_none() {
             self.go_on_over(container, layer, &serde_json::to_string(&facts)?)?;
         }
         Ok(Committed { layers, history: facts.commits })

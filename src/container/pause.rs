@@ -32,6 +32,10 @@ impl Paused {
     /// Stops every process in the pid namespace of `first`, but those that somebody has stopped already.
     pub(super) fn new(first: &ProcessIdentity) -> io::Result<Paused> {
         let namespace = namespace(first.pid())?;
+        // Looked at after that was read: else it may be that of somebody who has the number now.
+        if !first.is_alive() {
+            return Err(io::Error::from(rustix::io::Errno::SRCH));
+        }
         let mut paused = Paused { stopped: Vec::new() };
         let mut seen = HashSet::new();
         // What a process has begun before it stopped is found in the next round.

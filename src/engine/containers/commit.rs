@@ -94,7 +94,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Diagnostics`] of the instructions, those of the store and of reading files.
     pub fn commit_container(&self, name: &str, options: &CommitOptions, cancel: &Cancel) -> Result<Digest, Error> {
-        let (container, _held) = self.hold(name)?;
+        let (container, held) = self.hold(name)?;
         let containers = self.keeper(&[]);
         let base = Image::open(&self.store, container.manifest)?;
         let settings = containers.settings(&container)?;
@@ -115,7 +115,9 @@ impl Engine {
         };
         let observer = nobody();
         let asker = Asker { step: None, observer: &observer, cancel };
-        let committed = containers.commit(&container, item, options.meanwhile, asker)?;
+        // Whether it runs may change meanwhile; who has the container does not.
+        let running = held.is_none().then_some(options.meanwhile);
+        let committed = containers.commit(&container, item, running, asker)?;
         mend_history(&mut config);
         config.history.extend(committed.history);
         let mut layers = layers_of(&container, &base);
