@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -62,6 +63,19 @@ impl Layout {
         store: &Store,
         cancel: &Cancel,
     ) -> Result<Image, Error> {
+        let (image, unread) = self.take_readable(reference, platform, store, cancel)?;
+        unread.into_values().next().map_or(Ok(image), Err)
+    }
+
+    /// Takes the image for a platform into the store, with those of its layers that can be read; tells why the others
+    /// cannot be, by their numbers from 0.
+    pub(super) fn take_readable(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        store: &Store,
+        cancel: &Cancel,
+    ) -> Result<(Image, BTreeMap<usize, Error>), Error> {
         let manifest = match self.document(self.descriptor.digest)? {
             Document::Manifest(manifest) => manifest,
             Document::Index(index) => match self.document(choose(&index, reference, platform)?.digest)? {
@@ -78,17 +92,32 @@ impl Layout {
         self.copy(&manifest.value().config, store, cancel)?;
         store.put_bytes(manifest.bytes())?;
         let image = Image::open(store, manifest.digest())?;
-        self.layers(&image, manifest.value(), store, cancel)?;
-        Ok(image)
+        let unread = self.layers(&image, manifest.value(), store, cancel)?;
+        Ok((image, unread))
     }
 
-    fn layers(&self, image: &Image, manifest: &Manifest, store: &Store, cancel: &Cancel) -> Result<(), Error> {
-        for (diff_id, layer) in image.config().value().rootfs.diff_ids.iter().zip(&manifest.layers) {
-            self.copy(layer, store, cancel)?;
+    fn layers(
+        &self,
+        image: &Image,
+        manifest: &Manifest,
+        store: &Store,
+        cancel: &Cancel,
+    ) -> Result<BTreeMap<usize, Error>, Error> {
+        let mut unread = BTreeMap::new();
+        let layers = image.config().value().rootfs.diff_ids.iter().zip(&manifest.layers);
+        for (number, (diff_id, layer)) in layers.enumerate() {
+            match self.copy(layer, store, cancel) {
+                Ok(()) => {}
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                Err(error) => {
+                    unread.insert(number, error);
+                    continue;
+                }
+            }
             let blob = LayerBlob { digest: layer.digest, media_type: layer.media_type.clone(), size: layer.size };
             store.link_blob(*diff_id, &blob)?;
         }
-        Ok(())
+        Ok(unread)
     }
 
     fn document(&self, digest: Digest) -> Result<Document, Error> {

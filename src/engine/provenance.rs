@@ -8,9 +8,9 @@ use super::{Build, Engine, Error};
 use crate::exec::{Asker, Layer, Library};
 use crate::image::Image;
 use crate::layer::{EntryPath, Index, Kind, Metadata, Usage, View};
-use crate::oci::{DiffId, Digest, History, Platform, Reference};
+use crate::oci::{DiffId, Digest, History, ImageConfig, Platform, Reference};
 use crate::solve::{Event, Observe, Written};
-use crate::store::{BuildId, Entry, ImageRecord, Outcome};
+use crate::store::{BuildId, Outcome};
 use crate::sys::Cancel;
 
 /// An image with all that is remembered of how it was made.
@@ -18,8 +18,8 @@ use crate::sys::Cancel;
 pub struct Provenance {
     /// The name or id that was asked for.
     pub name: String,
-    /// The config's digest.
-    pub image_id: Digest,
+    /// The config's digest; none of what is no image, such as a directory.
+    pub image_id: Option<Digest>,
     /// The image it was built on, and how many of its layers are from there.
     pub base: Option<(String, usize)>,
     /// One for each item of the history, base first.
@@ -58,7 +58,6 @@ pub struct Made {
 pub(super) struct Traced {
     pub(super) provenance: Provenance,
     /// Base first, as what is in each.
-    pub(super) diff_ids: Vec<DiffId>,
     pub(super) indexes: Vec<Arc<Index>>,
 }
 
@@ -131,16 +130,16 @@ impl Engine {
         let record = super::images::choose(&entry, name, platform)?.clone();
         let image = Image::open(&self.store, record.manifest)?;
         let indexes = self.indexes(&image, entry.references().first(), cancel)?;
-        let build = self.build_of(&entry, &record)?;
+        let build = self.build_of(record.manifest, Some(entry.digest()))?;
         let diff_ids = &image.config().value().rootfs.diff_ids;
         let provenance = Provenance {
             name: name.to_owned(),
-            image_id: record.image_id,
+            image_id: Some(record.image_id),
             base: build.as_ref().map_or(Ok(None), |build| self.base(build, diff_ids))?,
-            items: self.items(&image, build.as_ref())?,
+            items: self.items(image.config().value(), build.as_ref())?,
             usage: Usage::of(&indexes),
         };
-        Ok(Traced { provenance, diff_ids: diff_ids.clone(), indexes })
+        Ok(Traced { provenance, indexes })
     }
 
     /// Returns the indexes of an image's layers, base first. Of one that was never looked into, its layers are read once.
@@ -163,16 +162,16 @@ impl Engine {
     }
 
     /// Returns the newest build that made an image, alone or in an index.
-    fn build_of(&self, entry: &Entry, record: &ImageRecord) -> Result<Option<Build>, Error> {
-        let found = match self.store.build_of(record.manifest)? {
-            None => self.store.build_of(entry.digest())?,
-            found => found,
+    pub(super) fn build_of(&self, manifest: Digest, index: Option<Digest>) -> Result<Option<Build>, Error> {
+        let found = match (self.store.build_of(manifest)?, index) {
+            (None, Some(index)) => self.store.build_of(index)?,
+            (found, _) => found,
         };
         found.map(|build| self.whole(build)).transpose()
     }
 
     /// Returns the image that a build began with, and how many layers it gave.
-    fn base(&self, build: &Build, diff_ids: &[DiffId]) -> Result<Option<(String, usize)>, Error> {
+    pub(super) fn base(&self, build: &Build, diff_ids: &[DiffId]) -> Result<Option<(String, usize)>, Error> {
         for step in &build.steps {
             let (Some(name), Some(manifest)) = (step.place.text.strip_prefix("FROM "), step.key) else { continue };
             // It may have been removed since.
@@ -185,8 +184,7 @@ impl Engine {
         Ok(None)
     }
 
-    fn items(&self, image: &Image, build: Option<&Build>) -> Result<Vec<Item>, Error> {
-        let config = image.config().value();
+    pub(super) fn items(&self, config: &ImageConfig, build: Option<&Build>) -> Result<Vec<Item>, Error> {
         let written = build.map_or(&[][..], |build| &build.facts.history);
         let first_own = config.history.len().saturating_sub(written.len());
         let mut layers = config.rootfs.diff_ids.iter().enumerate();

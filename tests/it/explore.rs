@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::support::registry::Registry;
 use crate::support::{Need, Ran, Sandbox, ran, require};
 
 const FILE: &str = "FROM scratch\nCOPY one /data/\nCOPY two /data/\n";
@@ -62,10 +63,10 @@ struct Pane<'a> {
 }
 
 impl<'a> Pane<'a> {
-    fn open(sandbox: &'a Sandbox, columns: &str) -> Pane<'a> {
+    fn open(sandbox: &'a Sandbox, columns: &str, image: &str) -> Pane<'a> {
         let pane = Pane { sandbox };
         // What kiln leaves behind is seen as well.
-        let script = format!("{} explore test; echo \"left with $?\"; stty -a; cat", env!("CARGO_BIN_EXE_kiln"));
+        let script = format!("{} explore {image}; echo \"left with $?\"; stty -a; cat", env!("CARGO_BIN_EXE_kiln"));
         pane.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", columns, "-y", "24", "sh", "-c", &script]).ok();
         pane
     }
@@ -108,7 +109,7 @@ fn an_image_is_looked_around_in_on_a_terminal() {
         return;
     }
     let sandbox = sandbox();
-    let pane = Pane::open(&sandbox, "120");
+    let pane = Pane::open(&sandbox, "120", "test");
     pane.shows("COPY two /data/");
     pane.keys(&["Tab", "Enter"]);
     let screen = pane.shows("red");
@@ -130,13 +131,102 @@ fn an_image_is_looked_around_in_on_a_terminal() {
     assert!(!screen.contains("layers") && pane.shows("speed").contains(" icanon"), "the terminal is as it was");
 }
 
+/// Writes `test` in every form that an image is handed around in; returns the names of these.
+fn forms(sandbox: &Sandbox) -> Vec<String> {
+    sandbox.kiln(&["save", "-o", "docker.tar", "test"]).ok();
+    sandbox.kiln(&["save", "--format=oci", "-o", "oci.tar", "test"]).ok();
+    fs::create_dir(sandbox.path("layout")).unwrap();
+    tar::Archive::new(fs::File::open(sandbox.path("oci.tar")).unwrap()).unpack(sandbox.path("layout")).unwrap();
+    sandbox.kiln(&["build", "-q", "-o", "tree", "context"]).ok();
+    let path = |name: &str| sandbox.path(name).to_str().unwrap().to_owned();
+    let mut forms = ["docker.tar", "oci.tar", "layout"].map(path).to_vec();
+    forms.extend([format!("docker-archive:{}", path("docker.tar")), format!("oci:{}:latest", path("layout"))]);
+    forms
+}
+
+#[test]
+fn every_side_of_a_diff_can_be_explored() {
+    let from = sandbox();
+    let rules = ["--max-user-wasted-percent=1", "--format=json"];
+    let figures = |sandbox: &Sandbox, image: &str| -> Value {
+        serde_json::from_str(&sandbox.kiln(&[&["explore", "--ci", image], &rules[..]].concat()).ok()).unwrap()
+    };
+    let own = figures(&from, "test");
+    for form in forms(&from) {
+        let fresh = Sandbox::new();
+        let found = figures(&fresh, &form);
+        assert_eq!((&found["bytes"], &found["wasted"]), (&own["bytes"], &own["wasted"]), "{form}");
+        assert_eq!(fresh.kiln(&["images", "-q"]).ok(), "", "{form}");
+    }
+    assert_eq!(figures(&from, "test@1")["wasted_bytes"], 0);
+    let tree = figures(&from, "dir:tree");
+    assert_eq!((&tree["bytes"], &tree["image_id"]), (&90_014.into(), &Value::Null));
+    assert!(from.kiln(&["explore", "--ci", "docker-daemon:x"]).fails(1).contains("cannot compare"));
+    assert!(from.kiln(&["explore", "--ci", "./none.tar"]).fails(1).contains("none.tar"));
+}
+
+#[test]
+fn of_a_registry_only_unknown_layers_are_fetched() {
+    if !(require(Need::Registry) && require(Need::Tmux)) {
+        return;
+    }
+    let registry = Registry::start();
+    let (from, to) = (sandbox(), Sandbox::new());
+    let name = format!("{}/app:1", registry.host());
+    from.kiln(&["tag", "test", &name]).ok();
+    from.kiln(&["push", &name]).ok();
+    // This one built the second layer itself.
+    for (path, content) in [("two/conf", "port 2\nhost a\n"), ("one/conf", "")] {
+        to.write(path, content);
+    }
+    to.write("Dockerfile", "FROM scratch\nCOPY two /data/\n");
+    let layers = from.image("test").manifest().layers.clone();
+    let has = |layer: usize| to.path("root/blobs/sha256").join(layers[layer].digest.hex()).exists();
+    let pane = Pane::open(&to, "120", &name);
+    pane.shows("COPY two /data/");
+    assert!(has(0) && has(1));
+    pane.keys(&["Tab", "/", "conf$", "Enter", "d"]);
+    pane.shows("+port 2");
+    assert_eq!(to.kiln(&["images", "-q"]).ok(), "");
+    // What is gone here is fetched again.
+    pane.keys(&["q"]);
+    fs::remove_file(to.path("root/blobs/sha256").join(layers[0].digest.hex())).unwrap();
+    pane.keys(&["/", "big$", "Enter", "p"]);
+    pane.shows("xxxxxxxx");
+    pane.keys(&["q", "q"]);
+    pane.shows("left with 0");
+}
+
+#[test]
+fn a_broken_layer_leaves_the_others() {
+    if !require(Need::Tmux) {
+        return;
+    }
+    let sandbox = sandbox();
+    forms(&sandbox);
+    let layers = sandbox.image("test").manifest().layers.clone();
+    let blob = sandbox.path("layout/blobs/sha256").join(layers[0].digest.hex());
+    let bytes = fs::read(&blob).unwrap();
+    fs::write(&blob, &bytes[..bytes.len() - 3]).unwrap();
+    let fresh = Sandbox::new();
+    let layout = sandbox.path("layout").to_str().unwrap().to_owned();
+    assert!(fresh.kiln(&["explore", "--ci", &layout]).fails(1).contains("error: "));
+    let pane = Pane::open(&fresh, "120", &layout);
+    let screen = pane.shows("unreadable: 1");
+    assert!(screen.contains("unreadable  COPY one /data/") && screen.contains("14B ▸ data/"), "{screen}");
+    pane.keys(&["Up"]);
+    pane.shows("│error: ");
+    pane.keys(&["q"]);
+    pane.shows("left with 0");
+}
+
 #[test]
 fn a_signal_gives_the_terminal_back() {
     if !require(Need::Tmux) {
         return;
     }
     let sandbox = sandbox();
-    let pane = Pane::open(&sandbox, "60");
+    let pane = Pane::open(&sandbox, "60", "test");
     pane.shows("COPY two");
     let shell = pane.tmux(&["display-message", "-p", "#{pane_pid}"]).ok();
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", shell.trim())).unwrap();

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use ratatui::crossterm::event::{
     Event as Input, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
 };
@@ -14,6 +16,8 @@ use crate::layer::{Change, Changes, Kind, PlaceId, Strata, Waste};
 pub(super) struct App<'a> {
     pub(super) provenance: &'a Provenance,
     pub(super) strata: &'a Strata,
+    /// Why layers could not be read, by their numbers.
+    pub(super) unreadable: &'a BTreeMap<usize, String>,
     pub(super) pane: Pane,
     /// The layer that is looked at, from 0; there may be none.
     pub(super) layer: usize,
@@ -94,10 +98,15 @@ const WHEEL_ROWS: isize = 3;
 
 impl<'a> App<'a> {
     /// Shows what the last layer did.
-    pub(super) fn new(provenance: &'a Provenance, strata: &'a Strata) -> App<'a> {
+    pub(super) fn new(
+        provenance: &'a Provenance,
+        strata: &'a Strata,
+        unreadable: &'a BTreeMap<usize, String>,
+    ) -> App<'a> {
         let mut app = App {
             provenance,
             strata,
+            unreadable,
             pane: Pane::Layers,
             layer: strata.layers().saturating_sub(1),
             scope: Scope::LayerBelow,

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::io::{self, Stdout};
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
@@ -21,12 +22,17 @@ const PATIENCE: Duration = Duration::from_millis(50);
 
 type Answer = (u64, Result<Vec<TextLine>, String>);
 
-/// Shows an image until somebody has seen enough.
+/// Shows an image until somebody has seen enough; `unreadable` says why layers are not shown, by their numbers.
 ///
 /// # Errors
 /// [`Error::Terminal`] if there is none to be had, [`engine::Error::Cancelled`] after a signal.
-pub(super) fn run(exploration: &Exploration, palette: Palette, cancel: &Cancel) -> Result<(), Error> {
-    let mut app = App::new(&exploration.provenance, &exploration.strata);
+pub(super) fn run(
+    exploration: &Exploration,
+    unreadable: &BTreeMap<usize, String>,
+    palette: Palette,
+    cancel: &Cancel,
+) -> Result<(), Error> {
+    let mut app = App::new(&exploration.provenance, &exploration.strata, unreadable);
     let reading = Cancel::new();
     let result = std::thread::scope(|scope| {
         let (sender, answers) = mpsc::channel::<Answer>();

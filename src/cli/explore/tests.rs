@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ratatui::Terminal;
@@ -34,7 +35,7 @@ fn image(layers: Vec<Arc<Index>>, base: Option<(String, usize)>) -> (Provenance,
     };
     let provenance = Provenance {
         name: "app\x1b[31m".to_owned(),
-        image_id: Digest::of(b""),
+        image_id: Some(Digest::of(b"")),
         base,
         items: (0..layers.len()).map(item).collect(),
         usage: Usage::of(&layers),
@@ -63,9 +64,19 @@ struct Screen<'a> {
 }
 
 impl<'a> Screen<'a> {
-    fn new((provenance, strata): &'a (Provenance, Strata), width: u16, height: u16) -> Screen<'a> {
+    fn new(image: &'a (Provenance, Strata), width: u16, height: u16) -> Screen<'a> {
+        static NONE: BTreeMap<usize, String> = BTreeMap::new();
+        Screen::without(image, &NONE, width, height)
+    }
+
+    fn without(
+        (provenance, strata): &'a (Provenance, Strata),
+        unreadable: &'a BTreeMap<usize, String>,
+        width: u16,
+        height: u16,
+    ) -> Screen<'a> {
         let terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        let mut screen = Screen { app: App::new(provenance, strata), terminal };
+        let mut screen = Screen { app: App::new(provenance, strata, unreadable), terminal };
         screen.lines();
         screen
     }
@@ -306,6 +317,29 @@ fn keys_are_told_and_all_of_them_survive_any_screen() {
     assert!(screen.text().contains("w                          what is wasted"), "{}", screen.text());
     screen.keys("q");
     assert_eq!(screen.keys("q"), Some(Task::Quit));
+}
+
+#[test]
+fn an_unreadable_layer_is_shown_as_such() {
+    let mut layers = vec![index(&[(b"a", file(1, "1"), 0o644)]), index(&[]), index(&[(b"b", file(1, "2"), 0o644)])];
+    layers[1] = Arc::default();
+    let image = image(layers, None);
+    let why = BTreeMap::from([(1, "error: layer 2 is broken\x1b[2J\ncaused by: it ends early\n".to_owned())]);
+    for (width, has_details) in [(120, true), (60, false)] {
+        let mut screen = Screen::without(&image, &why, width, 30);
+        let top = screen.text();
+        assert!(top.contains("layer 3, unreadable: 2") && top.contains("A ") && top.contains("  2       ?"), "{top}");
+        assert!(top.contains("unreadable  RUN step 1") && !top.contains("layer 2 is broken"), "{top}");
+        screen.press(KeyCode::Up);
+        let text = screen.text();
+        assert!(text.contains("error: layer 2 is broken\\u{1b}[2J"), "{text}");
+        assert_eq!(text.contains("caused by: it ends early"), has_details, "{text}");
+        // What was there before still is, and nothing else.
+        assert_eq!(screen.app.tree.rows.len(), 1, "{text}");
+        assert!(!text.contains("0 files"), "{text}");
+        screen.press(KeyCode::Up);
+        assert!(!screen.text().contains("unreadable: "));
+    }
 }
 
 #[test]

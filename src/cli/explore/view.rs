@@ -104,11 +104,14 @@ fn layers(app: &mut App<'_>, palette: Palette, frame: &mut Frame<'_>, area: Rect
     for (y, layer) in (app.screen.first_layer..app.strata.layers()).take(usize::from(list.height)).enumerate() {
         let usage = app.provenance.usage.layers.get(layer).copied().unwrap_or_default();
         let wasted = if usage.wasted_bytes == 0 { String::new() } else { human::size(usage.wasted_bytes) };
+        let is_unreadable = app.unreadable.contains_key(&layer);
+        let (size, note) =
+            if is_unreadable { ("?".to_owned(), "unreadable  ") } else { (human::size(usage.bytes), "") };
         let from_base = app.provenance.base.is_some() && layer < app.base_layers();
         let style = if from_base { Style::new().add_modifier(Modifier::DIM) } else { Style::new() };
         let line = Line::from(vec![
-            Span::styled(format!("{:3} {:>7} ", layer + 1, human::size(usage.bytes)), style),
-            Span::styled(format!("{wasted:>7}  "), palette.colour(Color::Red)),
+            Span::styled(format!("{:3} {size:>7} ", layer + 1), style),
+            Span::styled(format!("{wasted:>7}  {note}"), palette.colour(Color::Red)),
             Span::styled(instruction(app, layer), style),
         ]);
         put(line, row_style(layer == app.layer, app.pane == Pane::Layers), frame, list, y);
@@ -144,7 +147,8 @@ fn details(app: &App<'_>, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
         let base = app.provenance.base.as_ref().filter(|(_, layers)| after < *layers);
         let facts = [
             item.and_then(|item| item.diff_id).map(|diff_id| diff_id.digest().short()),
-            Some(if layer.files == 1 { "1 file".to_owned() } else { format!("{} files", layer.files) }),
+            Some(if layer.files == 1 { "1 file".to_owned() } else { format!("{} files", layer.files) })
+                .filter(|_| !app.unreadable.contains_key(&after)),
             Some(format!("{} deleted", layer.deletions)).filter(|_| layer.deletions > 0),
             item.map(provenance::time),
             item.map(|item| provenance::outcome(item).to_owned()),
@@ -154,6 +158,9 @@ fn details(app: &App<'_>, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
         let facts: Vec<String> = facts.into_iter().flatten().filter(|fact| !fact.is_empty()).collect();
         lines.push(Line::from(faint(facts.join(" · "))));
         lines.push(Line::from(instruction(app, after)));
+        for line in app.unreadable.get(&after).into_iter().flat_map(|why| why.lines()) {
+            lines.push(Line::from(Span::styled(name::visible(line), palette.colour(Color::Red))));
+        }
         lines.push(Line::default());
     }
     let mut sums = vec![Span::raw(format!(
@@ -174,8 +181,9 @@ fn details(app: &App<'_>, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
 
 fn tree(app: &mut App<'_>, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
     let block = block(tree_title(app), palette, app.pane == Pane::Tree);
-    let list = block.inner(area);
+    let inner = block.inner(area);
     frame.render_widget(block, area);
+    let list = unreadable(app, palette, frame, inner);
     app.screen.tree = list;
     app.screen.first_row = scrolled(app.screen.first_row, app.row, list.height);
     if app.tree.rows.is_empty() {
@@ -186,6 +194,15 @@ fn tree(app: &mut App<'_>, palette: Palette, frame: &mut Frame<'_>, area: Rect) 
         let line = tree_line(app, palette, row, list.width);
         put(line, row_style(number == app.row, app.pane == Pane::Tree), frame, list, y);
     }
+}
+
+/// Says above the tree why nothing is known of what the layer did, and returns what is left of the area.
+fn unreadable(app: &App<'_>, palette: Palette, frame: &mut Frame<'_>, area: Rect) -> Rect {
+    let why = app.after().and_then(|after| app.unreadable.get(&after)).and_then(|why| why.lines().next());
+    let Some(why) = why.filter(|_| area.height > 1) else { return area };
+    let [head, list] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area);
+    frame.render_widget(Line::from(Span::styled(name::visible(why), palette.colour(Color::Red))), head);
+    list
 }
 
 fn tree_title(app: &App<'_>) -> String {
@@ -206,6 +223,10 @@ fn tree_title(app: &App<'_>) -> String {
     }
     if app.tree.order == Order::Size {
         title += " by size";
+    }
+    let unseen: Vec<String> = app.unreadable.range(..=after).map(|(layer, _)| (layer + 1).to_string()).collect();
+    if !unseen.is_empty() {
+        title += &format!(", unreadable: {}", unseen.join(", "));
     }
     title
 }

@@ -21,7 +21,7 @@ use crate::solve::Observe;
 use crate::sys::Cancel;
 
 pub(super) use side::Found;
-use side::Side;
+pub(super) use side::{Side, Source};
 
 /// What is compared, and how.
 #[derive(Debug, Clone, Default)]
@@ -228,22 +228,27 @@ impl Engine {
     }
 }
 
-/// One comparison.
-struct Job<'a> {
+/// One comparison, or a look at one side.
+pub(super) struct Job<'a> {
     engine: &'a Engine,
     options: &'a DiffOptions,
     observer: Arc<dyn Observe>,
     cancel: &'a Cancel,
-    library: Library,
+    pub(super) library: Library,
 }
 
 impl<'a> Job<'a> {
-    fn new(engine: &'a Engine, options: &'a DiffOptions, observer: Arc<dyn Observe>, cancel: &'a Cancel) -> Job<'a> {
+    pub(super) fn new(
+        engine: &'a Engine,
+        options: &'a DiffOptions,
+        observer: Arc<dyn Observe>,
+        cancel: &'a Cancel,
+    ) -> Job<'a> {
         let library = Library::new(&engine.store, engine.client(&options.insecure_registries));
         Job { engine, options, observer, cancel, library }
     }
 
-    fn asker(&self) -> Asker<'_> {
+    pub(super) fn asker(&self) -> Asker<'_> {
         Asker { step: None, observer: &self.observer, cancel: self.cancel }
     }
 

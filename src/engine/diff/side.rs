@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -17,19 +18,23 @@ use crate::store;
 use crate::sys::Cancel;
 
 /// One side of a comparison, found.
-pub(super) struct Side {
+pub(in crate::engine) struct Side {
     /// As it was asked for.
     name: String,
-    image: Option<Image>,
+    pub(in crate::engine) image: Option<Image>,
     /// The config up to the step that was asked for; none of a directory.
-    pub(super) config: Option<ImageConfig>,
+    pub(in crate::engine) config: Option<ImageConfig>,
     /// Whether [`Side::config`] is not that of the whole image.
     pub(super) is_partial: bool,
-    pub(super) source: Source,
+    /// Whether it is an image of a registry, where layers can be had that are not here.
+    pub(in crate::engine) is_elsewhere: bool,
+    pub(in crate::engine) source: Source,
+    /// Why layers of an OCI layout could not be taken from there, by their numbers.
+    pub(in crate::engine) unreadable: BTreeMap<usize, Error>,
 }
 
 /// Where the files of a side are.
-pub(super) enum Source {
+pub(in crate::engine) enum Source {
     Layers(Vec<exec::Layer>),
     /// A directory, as the one layer that it would be.
     Directory {
@@ -43,7 +48,12 @@ pub(super) enum Source {
 impl Job<'_> {
     /// Finds a side; fetches no layer.
     pub(super) fn side(&self, text: &str) -> Result<Side, Error> {
-        let (mut side, step) = self.whole(text)?;
+        self.readable_side(text)?.whole()
+    }
+
+    /// Finds a side, of which layers may be missing.
+    pub(in crate::engine) fn readable_side(&self, text: &str) -> Result<Side, Error> {
+        let (mut side, step) = self.untruncated(text)?;
         if let (Some(step), Some(config), Source::Layers(layers), true) =
             (step, &mut side.config, &mut side.source, side.image.is_some())
         {
@@ -54,13 +64,15 @@ impl Job<'_> {
         Ok(side)
     }
 
-    /// Finds a side, and the step up to which it was asked for.
-    fn whole(&self, text: &str) -> Result<(Side, Option<usize>), Error> {
+    /// Finds a side with all its instructions, and the step up to which it was asked for.
+    fn untruncated(&self, text: &str) -> Result<(Side, Option<usize>), Error> {
         let asked = Asked::parse(text)?;
         let name = match asked.name {
             Name::Any(name) => self.any(&name)?,
             other => Where::Name(other),
         };
+        let is_elsewhere = matches!(name, Where::Name(Name::Image(_) | Name::Any(_)));
+        let mut unreadable = BTreeMap::new();
         let (image, reference) = match name {
             Where::Found(image, reference) => (*image, reference),
             Where::Name(Name::Directory(path)) => return Ok((self.directory(text, &path)?, asked.step)),
@@ -68,7 +80,9 @@ impl Job<'_> {
             Where::Name(Name::Layout(path, tag)) => {
                 let layout = Layout::open(&path, tag.as_deref(), None)?;
                 let name = "localhost/layout".parse().expect("it is a name");
-                (layout.take(&name, &self.platform(), &self.engine.store, self.cancel)?, None)
+                let image;
+                (image, unreadable) = layout.take_readable(&name, &self.platform(), &self.engine.store, self.cancel)?;
+                (image, None)
             }
             Where::Name(Name::Build(id)) => self.build(&id)?,
             Where::Name(Name::Container(name)) => return Ok((self.container(text, &name)?, asked.step)),
@@ -82,14 +96,23 @@ impl Job<'_> {
         };
         let source = Source::Layers(layers);
         let name = text.to_owned();
-        Ok((Side { name, image: Some(image), config: Some(config), is_partial: false, source }, asked.step))
+        let (image, config) = (Some(image), Some(config));
+        Ok((Side { name, image, config, is_partial: false, is_elsewhere, source, unreadable }, asked.step))
     }
 
     /// Returns a container as the image that it would be committed as.
     fn container(&self, text: &str, name: &str) -> Result<Side, Error> {
         let (layers, config) = self.engine.container_as_image(name, self.asker())?;
         let source = Source::Layers(layers);
-        Ok(Side { name: text.to_owned(), image: None, config: Some(config), is_partial: false, source })
+        Ok(Side {
+            name: text.to_owned(),
+            image: None,
+            config: Some(config),
+            is_partial: false,
+            is_elsewhere: false,
+            source,
+            unreadable: BTreeMap::new(),
+        })
     }
 
     /// Finds what a bare name means: an image or a container that is here, then a path, then an image elsewhere.
@@ -161,7 +184,15 @@ impl Job<'_> {
             size_bytes: finished.size_bytes,
             index: IndexBytes::new(finished.index.to_bytes()),
         };
-        Ok(Side { name: name.to_owned(), image: None, config: None, is_partial: false, source })
+        Ok(Side {
+            name: name.to_owned(),
+            image: None,
+            config: None,
+            is_partial: false,
+            is_elsewhere: false,
+            source,
+            unreadable: BTreeMap::new(),
+        })
     }
 
     fn platform(&self) -> Platform {
@@ -205,7 +236,8 @@ impl Engine {
         options: &DiffOptions,
         asker: exec::Asker<'_>,
     ) -> Result<Found, Error> {
-        let (side, step) = Job::new(self, options, asker.observer.clone(), asker.cancel).whole(text)?;
+        let (side, step) = Job::new(self, options, asker.observer.clone(), asker.cancel).untruncated(text)?;
+        let side = side.whole()?;
         match (side.config, side.source) {
             (Some(config), Source::Layers(layers)) => Ok(Found { config, layers, step }),
             _ => Err(Error::NoSuchImage(text.to_owned())),
@@ -233,6 +265,11 @@ fn truncate(config: &mut ImageConfig, step: usize, name: &str) -> Result<(), Err
 }
 
 impl Side {
+    /// Returns the side if all of it could be read.
+    fn whole(mut self) -> Result<Side, Error> {
+        self.unreadable.pop_first().map_or(Ok(self), |(_, error)| Err(error))
+    }
+
     /// Returns the layers, with their indexes where these are here; those from `own` on are fetched if need be, and those
     /// before `known` have none: an index of a million files is not read twice.
     pub(super) fn layers(&self, known: usize, own: usize, job: &Job<'_>) -> Result<Vec<compare::Layer>, Error> {
@@ -254,7 +291,7 @@ impl Side {
     }
 
     /// Returns the identities of the layers.
-    pub(super) fn diff_ids(&self) -> Vec<DiffId> {
+    pub(in crate::engine) fn diff_ids(&self) -> Vec<DiffId> {
         match (&self.source, &self.config) {
             (Source::Directory { diff_id, .. }, _) => vec![*diff_id],
             (_, config) => config.as_ref().map_or(Vec::new(), |config| config.rootfs.diff_ids.clone()),
