@@ -232,6 +232,14 @@ pub enum Error {
         /// What is in it.
         names: String,
     },
+    /// Layers that were written anew do not make the same files.
+    #[error(
+        "the layers written anew would change `{path}`, which is a fault of kiln; without --compact and --squash the build is right"
+    )]
+    Folding {
+        /// The first file that would differ, as people read it.
+        path: String,
+    },
     /// Two images could not be compared.
     #[error(transparent)]
     Compare(compare::Error),

@@ -4,9 +4,10 @@ use jiff::Timestamp;
 
 use super::Error;
 use super::build::{Job, mtime};
+use crate::compare;
 use crate::exec::{self, Asker, Library, Refolded, Stack};
 use crate::frontend::PlannedImage;
-use crate::layer::Sort;
+use crate::layer::{EntryPath, Sort};
 use crate::oci::History;
 use crate::solve::{Event, Observe};
 
@@ -72,7 +73,7 @@ impl Job<'_> {
     ) -> Result<Shaped, Error> {
         let inherited = planned.config.rootfs.diff_ids.len().min(stack.layers().len());
         let stack = self.rewritten(inherited, stack, epoch, library, asker)?;
-        let count = stack.layers().len() - inherited;
+        let count = count_of(&stack, inherited);
         let plain = |stack| Shaped { stack, inherited, keeps_base: true, keeps: vec![true; count], is_merged: false };
         let Some(folding) = self.options.folding else { return Ok(plain(stack)) };
         let (base, sort) = match folding {
@@ -85,15 +86,18 @@ impl Job<'_> {
         }
         let what = if sort == Sort::One { "squashing layers" } else { "compacting layers" }.to_owned();
         self.observer.observe(Event::Phase { what: what.clone(), result: None });
-        let Refolded { layers, size_bytes: (before, after) } =
+        let Refolded { layers, size_bytes: (before, after), is_new } =
             library.refold(&stack, base, sort, &self.build, asker)?;
-        let result = Some(told(stack.layers().len() - base, before, layers.iter().flatten().count(), after));
+        let all = stack.layers()[..base].iter().chain(layers.iter().flatten()).cloned();
+        let folded = Stack::new(all.collect());
+        if is_new {
+            prove(&stack, &folded, library, asker)?;
+        }
+        let result = Some(told(count_of(&stack, base), before, count_of(&folded, base), after));
         self.observer.observe(Event::Phase { what, result });
         let keeps = if sort == Sort::One { vec![false; count] } else { layers.iter().map(Option::is_some).collect() };
         let is_merged = sort == Sort::One && layers.iter().any(Option::is_some);
-        let all = stack.layers()[..base].iter().cloned().chain(layers.into_iter().flatten());
-        let stack = Stack::new(all.collect());
-        Ok(Shaped { stack, inherited: base, keeps_base: base == inherited, keeps, is_merged })
+        Ok(Shaped { stack: folded, inherited: base, keeps_base: base == inherited, keeps, is_merged })
     }
 
     /// Returns the stack with no time of its own layers later than the epoch, where that is asked for.
@@ -119,10 +123,71 @@ impl Job<'_> {
     }
 }
 
+/// Compares the files of two stacks, to the last attribute; nobody is to take the one for the other on our word.
+fn prove(before: &Stack, after: &Stack, library: &Library, asker: Asker<'_>) -> Result<(), Error> {
+    let layer = |layer: &exec::Layer| {
+        let index = Some(library.index_bytes(layer, asker)?);
+        Ok(compare::Layer { diff_id: layer.diff_id()?, index })
+    };
+    let layers = |stack: &Stack| stack.layers().iter().map(layer).collect::<Result<Vec<_>, Error>>();
+    match first_difference(&layers(before)?, &layers(after)?, asker)? {
+        None => Ok(()),
+        Some(path) => Err(Error::Folding { path: path.escape_ascii().to_string() }),
+    }
+}
+
+fn first_difference(
+    before: &[compare::Layer],
+    after: &[compare::Layer],
+    asker: Asker<'_>,
+) -> Result<Option<EntryPath>, Error> {
+    let options = compare::Options {
+        times: true,
+        most: Some(1),
+        cancelled: &|| asker.cancel.is_cancelled(),
+        ..compare::Options::default()
+    };
+    let found = compare::compare(before, after, &options)?;
+    Ok(found.changes.into_iter().next().map(|change| change.path))
+}
+
+fn count_of(stack: &Stack, base: usize) -> usize {
+    stack.layers().len() - base
+}
+
 /// Says what came of it, for people.
 #[expect(clippy::cast_precision_loss, reason = "one digit after the point is shown")]
 fn told(layers_before: usize, bytes_before: u64, layers: usize, bytes: u64) -> String {
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     let (before, after) = (megabytes(bytes_before), megabytes(bytes));
     format!("{layers_before} layers of {before:.1} MB became {layers} of {after:.1} MB")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::layer::{Entry, Index, IndexBytes, Kind, Metadata};
+    use crate::oci::{DiffId, Digest};
+    use crate::sys::Cancel;
+
+    fn layer(path: &str, mode: u32) -> compare::Layer {
+        let metadata = Metadata { mode, ..Metadata::default() };
+        let index: Index = [Entry { path: path.as_bytes().to_vec(), kind: Kind::Fifo, metadata }].into_iter().collect();
+        let bytes = index.to_bytes();
+        compare::Layer { diff_id: DiffId::new(Digest::of(&bytes)), index: Some(IndexBytes::new(bytes)) }
+    }
+
+    #[test]
+    fn a_tree_that_would_be_another_is_found_out() {
+        let observer: Arc<dyn Observe> = Arc::new(|_: Event| {});
+        let asker = Asker { step: None, observer: &observer, cancel: &Cancel::new() };
+        let differs = |before: &[compare::Layer], after: &[compare::Layer]| {
+            first_difference(before, after, asker).unwrap().map(|path| String::from_utf8(path).unwrap())
+        };
+        assert_eq!(differs(&[layer("a", 1), layer("a", 2)], &[layer("a", 2)]), None);
+        assert_eq!(differs(&[layer("a", 1), layer("a", 2)], &[layer("a", 1)]), Some("a".to_owned()));
+        assert_eq!(differs(&[layer("a", 1), layer("b", 2)], &[layer("a", 1)]), Some("b".to_owned()));
+    }
 }

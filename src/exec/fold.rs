@@ -16,6 +16,8 @@ pub struct Refolded {
     pub layers: Vec<Option<Layer>>,
     /// Size of the layers before, in bytes of their archives, and now.
     pub size_bytes: (u64, u64),
+    /// Whether they were written just now.
+    pub is_new: bool,
 }
 
 /// Raised when the same layers are to be folded differently.
@@ -45,6 +47,7 @@ impl Library {
         let cache = Cache::new(self.store());
         let known = (0..count).map(|out| cache.lookup(&recipe(out).key()));
         let known: Option<Vec<_>> = known.collect::<Result<_, _>>()?;
+        let is_new = known.is_none();
         let layers = match known {
             Some(known) => known.into_iter().map(|entry| entry.result.map(Layer::stored)).collect(),
             None => {
@@ -57,7 +60,7 @@ impl Library {
             }
         };
         let size_bytes = (self.size(upper.iter())?, self.size(layers.iter().flatten())?);
-        Ok(Refolded { layers, size_bytes })
+        Ok(Refolded { layers, size_bytes, is_new })
     }
 
     fn fold(&self, stack: &Stack, base: usize, sort: Sort, asker: Asker<'_>) -> Result<Vec<Option<Layer>>, Error> {
