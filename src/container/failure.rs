@@ -60,15 +60,16 @@ impl Recipe {
         self.trees.iter().map(|layers| Stack::stored(layers)).collect()
     }
 
-    /// Returns the recipe for another machine: without what is mounted of other trees, which are not there, and without
-    /// the values of these variables.
+    /// Returns the recipe for another machine, or from one: without what is mounted of other trees, which are not there, with
+    /// empty directories for caches, which are none of a stranger's business, without the values of these variables, and as
+    /// confined as any image.
     pub fn portable(&self, unsaid: &[String]) -> Recipe {
-        let mut run = self.run.clone();
+        let mut run = graph::Run { security: graph::Security::Sandbox, ..self.run.clone() };
         run.env.retain(|(name, _)| !unsaid.contains(name));
         run.mounts.retain(|mount| !matches!(mount.kind, MountKind::Tree { .. }));
         for mount in &mut run.mounts {
-            if let MountKind::Cache { seed, .. } = &mut mount.kind {
-                *seed = None;
+            if let MountKind::Cache { .. } = mount.kind {
+                mount.kind = MountKind::Tmpfs { size_bytes: None };
             }
         }
         Recipe { run, trees: Vec::new(), ..self.clone() }

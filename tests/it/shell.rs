@@ -5,8 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::containers::{Terminal, users};
-use crate::support::{Need, Sandbox, User, planted, ran, require};
+use crate::support::{Image, Need, Sandbox, User, planted, ran, require};
 
 /// A file whose last step, of the user `$USER`, fails after it has changed files.
 const FAILING: &str = "FROM base AS other\nRUN echo other > /o\n\
@@ -345,6 +347,35 @@ fn a_bundle_opens_on_another_machine() {
         assert_eq!(fs::read_to_string(rootfs.join("rootfs/d/partial")).unwrap(), "partial\n");
         assert!(!rootfs.join("rootfs/run/secrets/token").exists());
     }
+}
+
+/// Somebody else's archive gets no more of this machine than any image does.
+#[test]
+fn a_hostile_bundle_is_as_confined_as_an_image() {
+    if !require(Need::Busybox) || !require(Need::UserNamespaces) {
+        return;
+    }
+    let sandbox = failing(User::Current);
+    sandbox.fails_to_build(&["--on-failure=bundle=failed.tar"]);
+    let image = Image::from_archive(&sandbox.path("failed.tar"));
+    let mut label: Value = serde_json::from_str(&image.config().config.labels["kiln.failed-step"]).unwrap();
+    let run = &mut label["recipe"]["run"];
+    run["security"] = "insecure".into();
+    run["user"] = "".into();
+    let cache = serde_json::json!({ "id": "/c", "seed": null, "owner": { "mode": 0o777, "uid": 0, "gid": 0 }, "sharing": "shared", "access": "read_write" });
+    let tree = serde_json::json!({ "from": 9, "path": "/", "access": "read_only" });
+    run["mounts"] = serde_json::json!([
+        { "target": "/c", "kind": { "cache": cache } },
+        { "target": "/tree", "kind": { "tree": tree } },
+    ]);
+    // It is in the store where the cache is, too.
+    assert_eq!(sandbox.look(&[], "cat /c/x"), "x\nx\n");
+    let text = label.to_string().replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$");
+    let sandbox = sandbox.busybox(&format!("LABEL kiln.failed-step=\"{text}\"\n"));
+    sandbox.build().unwrap_or_else(|failure| panic!("{}", failure.text));
+    let seen = sandbox.look(&["test"], "pwd; ls /c; grep CapEff /proc/self/status; ls / | grep -c tree; true");
+    let capabilities = sandbox.sh(&["--rm"], "grep CapEff /proc/self/status").ok();
+    assert_eq!(seen, format!("/w\n{capabilities}0\n"));
 }
 
 /// Returns every blob of a layout, decompressed.

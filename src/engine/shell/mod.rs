@@ -15,7 +15,7 @@ use crate::container::{Containers, Visit, Visitor};
 use crate::exec::{Again, AgentSource, Agents, Asker, Keyring, SecretSource, Secrets, Stack};
 use crate::graph::{self, MountKind};
 use crate::image::Image;
-use crate::oci::{ContainerConfig, DiffId, Platform};
+use crate::oci::{ChainId, ContainerConfig, DiffId, Platform};
 use crate::runtime::Stdio;
 use crate::solve::Observe;
 use crate::store::ContainerRecord;
@@ -217,11 +217,9 @@ impl<'a> Search<'a, '_> {
         let item = step.checked_sub(1).and_then(|place| found.config.history.get(place));
         let said = item.and_then(|item| item.created_by.clone());
         let of_step = found.step.is_some() || self.options.moment == Moment::Before;
-        let layer = found.config.rootfs.diff_ids.get(found.layers_at(step).saturating_sub(1));
-        let known = match (layer, &said) {
-            (Some(layer), Some(said)) if of_step && item.is_some_and(|item| !item.empty_layer) => {
-                self.known(*layer, said)?
-            }
+        let made = &found.config.rootfs.diff_ids[..found.layers_at(step)];
+        let known = match &said {
+            Some(said) if of_step && item.is_some_and(|item| !item.empty_layer) => self.known(made, said)?,
             _ => None,
         };
         let mut about = ShellAbout { title: name.to_owned(), ..ShellAbout::default() };
@@ -240,7 +238,8 @@ impl<'a> Search<'a, '_> {
     }
 
     fn bundle(&self, bundled: &Bundled, found: Found) -> Scene<'a> {
-        let run = bundled.recipe.run();
+        // Whoever made the archive may have written anything into it.
+        let run = bundled.recipe.portable(&[]).run();
         let layers = match self.options.moment {
             Moment::After => found.layers.len(),
             Moment::Before => bundled.below.min(found.layers.len()),
@@ -256,16 +255,20 @@ impl<'a> Search<'a, '_> {
         Scene { files, run, trees: Vec::new(), about, held: None }
     }
 
-    /// Returns the process that made a layer, where kiln ran it and still knows; `said` is what the history says of it.
-    fn known(&self, layer: DiffId, said: &str) -> Result<Option<graph::Run>, Error> {
+    /// Returns the process that made the last of these layers over the others, where kiln ran it and still knows; `said` is
+    /// what the history says of it.
+    fn known(&self, layers: &[DiffId], said: &str) -> Result<Option<graph::Run>, Error> {
+        let Some((layer, below)) = layers.split_last() else { return Ok(None) };
+        let base = serde_json::json!(ChainId::of(below.iter().copied()));
         let cache = Cache::new(&self.engine.store);
-        for (_, step) in self.engine.store.steps_making(layer)?.into_iter().rev() {
-            let recipe = step.key.map(|key| cache.recipe(&key.into())).transpose()?.flatten();
-            let run =
-                recipe.and_then(|recipe| serde_json::from_value::<graph::Run>(recipe.value()["op"]["run"].take()).ok());
+        for (_, step) in self.engine.store.steps_making(*layer)?.into_iter().rev() {
+            let Some(recipe) = step.key.map(|key| cache.recipe(&key.into())).transpose()?.flatten() else { continue };
+            let mut recipe = recipe.value();
+            let run = serde_json::from_value::<graph::Run>(recipe["op"]["run"].take()).ok();
             // Steps without changes all make the same layer.
-            if let Some(run) = run.filter(|run| said.contains(&run.argv.join(" "))) {
-                return Ok(Some(run));
+            let run = run.filter(|run| recipe["base"] == base && said.contains(&run.argv.join(" ")));
+            if run.is_some() {
+                return Ok(run);
             }
         }
         Ok(None)
