@@ -1,5 +1,6 @@
 //! The command line as a whole: what clap makes of the commands, with the list of them sorted for people.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 
 use clap::{Command, CommandFactory, FromArgMatches};
@@ -41,6 +42,21 @@ pub(super) fn command() -> Command {
     command.help_template(template)
 }
 
+/// Returns the words of a command line behind the command; none where there is no command.
+pub(super) fn behind_command(mut words: Vec<OsString>) -> Option<Vec<OsString>> {
+    let with_values: Vec<String> = Cli::command()
+        .get_arguments()
+        .filter(|flag| flag.get_action().takes_values())
+        .filter_map(|flag| flag.get_long().map(|name| format!("--{name}")))
+        .collect();
+    let mut place = 0;
+    while let Some(flag) = words.get(place)?.to_str().filter(|word| word.starts_with('-')) {
+        place += if with_values.iter().any(|name| name == flag) { 2 } else { 1 };
+    }
+    words.drain(..=place);
+    Some(words)
+}
+
 /// About the one command that is clap's.
 const HELP: &str = "Print the help of a command";
 
@@ -53,6 +69,20 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn words_are_told_from_the_flags_before_the_command() {
+        for (line, behind) in [
+            ("build -t a .", Some("-t a .")),
+            ("--root build --debug --config=x build .", Some(".")),
+            ("build", Some("")),
+            ("--debug", None),
+        ] {
+            let words = behind_command(line.split(' ').map(OsString::from).collect());
+            let words = words.map(|words| words.join(&OsString::from(" ")).into_string().unwrap());
+            assert_eq!(words.as_deref(), behind, "{line}");
+        }
     }
 
     #[test]

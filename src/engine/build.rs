@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -15,12 +14,12 @@ use super::fetch::Fetch;
 use super::lint;
 use super::named::{Named, Resolving};
 use super::policy::Policy;
-use super::record::{BuildFacts, Recorder};
+use super::record::{Recorder, with_causes};
 use super::reproducible::{EPOCH, commit_time};
 use super::resolve::Resolver;
 use super::transfer::{Package, Sent};
 use super::verify::OTHER_HOSTNAME;
-use super::{BuildOptions, BuildResult, ContextSource, DockerfileSource, Engine, Error, OutputKind};
+use super::{BuildOptions, BuildResult, DockerfileSource, Engine, Error, OutputKind};
 use crate::diagnostic::Diagnostic;
 use crate::dockerfile::lint::Occasion;
 use crate::exec::{self, Agents, Asker, Executor, Library, Secrets, Setting, Stack, StatCache};
@@ -30,7 +29,6 @@ use crate::image::{self, Image};
 use crate::layer::Mtime;
 use crate::oci::{Digest, Encoded, Index, Platform, Reference};
 use crate::solve::{self, Event, Execute, Failure, Observe, Settings, Solved};
-use crate::store::{BuildEnd, Outcome};
 use crate::sys::Cancel;
 
 /// Name of the context that is given on the command line.
@@ -133,51 +131,6 @@ pub(super) struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Returns what is recorded of the build, which made this image.
-    pub(super) fn end<T>(&self, result: &Result<T, Error>, image: impl FnOnce(&T) -> Digest) -> BuildEnd {
-        let facts = BuildFacts {
-            file: self.file(),
-            context: self.options.context.to_string(),
-            tags: self.options.tags.iter().map(Reference::familiar).collect(),
-            error: result.as_ref().err().map(in_one_line),
-            ..self.observer.facts()
-        };
-        BuildEnd {
-            outcome: match result {
-                Ok(_) => Outcome::Done,
-                Err(Error::Cancelled) => Outcome::Interrupted,
-                Err(_) => Outcome::Failed,
-            },
-            project: self.project(),
-            image: result.as_ref().ok().map(image),
-            facts: serde_json::to_string(&facts).expect("facts are plain data"),
-            steps: self.observer.steps(),
-        }
-    }
-
-    /// Returns what is the same in all builds of one file and context on this machine.
-    pub(super) fn project(&self) -> String {
-        let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned()).display().to_string();
-        let context = match &self.options.context {
-            ContextSource::Directory(path) => whole(path),
-            other => other.to_string(),
-        };
-        let file = match &self.options.file {
-            Some(DockerfileSource::Path(path)) => whole(path),
-            _ => self.file(),
-        };
-        format!("{context}\n{file}")
-    }
-
-    /// Returns what people call the build file.
-    fn file(&self) -> String {
-        match &self.options.file {
-            None => "Dockerfile".to_owned(),
-            Some(DockerfileSource::Path(path)) => path.display().to_string(),
-            Some(DockerfileSource::Text(_)) => "-".to_owned(),
-        }
-    }
-
     fn run(&self) -> Result<BuildResult, Error> {
         let context = MainContext::prepare(self.options, &self.engine.store, self.cancel)?;
         if context.is_local && !matches!(self.options.file, Some(DockerfileSource::Text(_))) {
@@ -298,6 +251,7 @@ impl Job<'_> {
             agents: Agents::new(self.options.agents.clone()),
             require_cached: self.options.require_cached,
             epoch: plan.epoch,
+            fresh_since: self.options.fresh_since.filter(|_| !self.is_perturbed),
             is_normalized: normal.is_some(),
             hostname: self.is_perturbed.then(|| OTHER_HOSTNAME.to_owned()),
             numbers,
@@ -576,22 +530,4 @@ pub(super) fn resolved(reference: &Reference, image: &Image) -> ResolvedImage {
         manifest: image.manifest().digest(),
         config: image.config().value().clone(),
     }
-}
-
-/// Returns why a build failed, in one line: of what is wrong in the file, the first.
-fn in_one_line(error: &Error) -> String {
-    match error {
-        Error::Diagnostics { found, .. } => {
-            found.iter().max_by_key(|one| one.severity).map_or_else(|| with_causes(error), |one| one.message.clone())
-        }
-        error => with_causes(error),
-    }
-}
-
-/// Returns an error and what led to it, in one line.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
-    texts.dedup();
-    texts.join(": ")
 }

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::Invocation;
 use super::record::{BuildFacts, StepFacts};
 use super::{Engine, Error};
 use crate::cache::{Cache, CacheKey, Difference, Miss, differences};
@@ -28,6 +29,17 @@ pub struct Build {
     pub facts: BuildFacts,
     /// In the order of the plan.
     pub steps: Vec<BuildStep>,
+}
+
+/// A build that did not end well, to be gone on with.
+#[derive(Debug, Clone)]
+pub struct Resumable {
+    /// Which.
+    pub build: BuildId,
+    /// How it was asked for.
+    pub invocation: Invocation,
+    /// What was made since then is its work.
+    pub since: Timestamp,
 }
 
 /// A step as it is remembered.
@@ -106,6 +118,28 @@ impl Engine {
     pub fn builds(&self) -> Result<Vec<Build>, Error> {
         let builds = self.store.builds()?;
         builds.into_iter().map(|record| self.whole(record)).collect()
+    }
+
+    /// Returns the last build that was asked for in `directory`, if it did not end well.
+    ///
+    /// # Errors
+    /// [`Error::NothingToResume`], [`Error::CannotResume`], those of the store.
+    pub fn resumable(&self, directory: &str) -> Result<Resumable, Error> {
+        for record in self.store.builds()? {
+            let facts: BuildFacts = serde_json::from_str(&record.facts).unwrap_or_default();
+            let Some(invocation) = facts.invocation.filter(|invocation| invocation.directory == directory) else {
+                continue;
+            };
+            if record.outcome == Some(Outcome::Done) {
+                break;
+            }
+            if invocation.words.is_none() {
+                return Err(Error::CannotResume { build: record.id.to_string() });
+            }
+            let since = facts.fresh_since.unwrap_or(record.started);
+            return Ok(Resumable { build: record.id, invocation, since });
+        }
+        Err(Error::NothingToResume)
     }
 
     /// Returns the build whose id begins so; the last one where none is given.

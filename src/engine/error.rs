@@ -53,6 +53,15 @@ pub enum Error {
         /// What is wrong there.
         message: String,
     },
+    /// There is no build to go on with.
+    #[error("there is nothing to resume: the last build that began in this directory, if any, did not fail")]
+    NothingToResume,
+    /// A build cannot be asked for again.
+    #[error("build {build} cannot be resumed: what it read from stdin, or a password in its command line, is not kept")]
+    CannotResume {
+        /// The build.
+        build: String,
+    },
     /// No step that failed is kept.
     #[error("there is no failed step to look into: none has failed lately")]
     NothingFailed,

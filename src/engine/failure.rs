@@ -7,10 +7,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::assemble::descriptor;
-use super::build::{Job, with_causes};
+use super::build::Job;
 use super::compress::Wanted;
 use super::containers::nobody;
 use super::export::write_file;
+use super::record::with_causes;
 use super::{Error, Left, OnFailure};
 use crate::container::{Containers, FailedStep, Image as ImageOf, Recipe};
 use crate::exec::{Asker, Executor, Failed, Layer, Library, Stack};

@@ -10,6 +10,7 @@
 //!  explore  store ─▶ layers merged
 //!  save     store ─▶ archive                            load   archive ─▶ store
 //!  make_container  image ─▶ container ─▶ process        commit   container ─▶ layer ─▶ store
+//!  shell    step that failed, image ─▶ process       resumable   store ─▶ how a build was asked for
 //!  recorded, explain   store ─▶ what was built, what ran and why
 //! ```
 
@@ -56,7 +57,7 @@ mod verify;
 use std::path::{Path, PathBuf};
 
 pub use between::{BetweenBuilds, Figures, StepPair};
-pub use builds::{Build, BuildStep, Explanation};
+pub use builds::{Build, BuildStep, Explanation, Resumable};
 pub use check::{Ask, Finding, Fixed, Report, check, fix};
 pub use containers::{
     CommitOptions, Container, ContainerSummary, CopyEnd, ExecOptions, ImportOptions, Pull, RunOptions,
@@ -67,8 +68,8 @@ pub use error::{Error, FailedStep, Left};
 pub use explore::{Beginning, Exploration};
 pub use foresee::{Expected, Foreseen, ForeseenStep};
 pub use options::{
-    ArchiveFormat, BuildOptions, BuildResult, DockerfileSource, Form, ImageDetails, ImageSummary, LoadedImage,
-    OnFailure, Output, OutputKind, Packing, SaveOptions,
+    ArchiveFormat, BuildOptions, BuildResult, DockerfileSource, Form, ImageDetails, ImageSummary, Invocation,
+    LoadedImage, OnFailure, Output, OutputKind, Packing, SaveOptions,
 };
 pub use outline::{Outline, OutlineArgument, OutlineItem};
 pub use policy::PolicyError;

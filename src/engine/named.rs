@@ -96,7 +96,7 @@ impl ResolveImage for Resolving<'_> {
         self.policy.layout(reference).map_err(|error| Unresolved::denied(error.to_string()))?;
         match layout.take(reference, platform, self.store, self.cancel) {
             Ok(image) => Ok(super::build::resolved(reference, &image)),
-            Err(error) => Err(Unresolved::not_found(super::build::with_causes(&error))),
+            Err(error) => Err(Unresolved::not_found(super::record::with_causes(&error))),
         }
     }
 

@@ -1,6 +1,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
 use super::{ContextSource, Folding, NamedSource};
 use crate::exec::{AgentSource, SecretSource};
 use crate::frontend::Allow;
@@ -27,6 +30,10 @@ pub struct BuildOptions {
     pub labels: BTreeMap<String, String>,
     /// Ignore cached results.
     pub no_cache: bool,
+    /// Do not ignore those that were made since then.
+    pub fresh_since: Option<Timestamp>,
+    /// How all this was asked for; none is not to be asked for again.
+    pub invocation: Option<Invocation>,
     /// Fail instead of running a step.
     pub require_cached: bool,
     /// Ask registries even for tags that are known here.
@@ -71,6 +78,17 @@ pub struct BuildOptions {
     pub verify: bool,
     /// What becomes of the files of a step that fails.
     pub on_failure: OnFailure,
+}
+
+/// How a build was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invocation {
+    /// The working directory.
+    pub directory: String,
+    /// The command line; none where it cannot be had again.
+    pub words: Option<Vec<String>>,
+    /// Build arguments whose values are not in it.
+    pub unsaid: Vec<String>,
 }
 
 /// What becomes of the files of a step that fails.

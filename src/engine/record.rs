@@ -1,16 +1,20 @@
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Folding;
+use super::build::Job;
+use super::{ContextSource, DockerfileSource, Error, Folding, Invocation};
 use crate::cache::Miss;
 use crate::diagnostic::{Lines, Source, Span};
 use crate::exec::Ledger;
 use crate::frontend::PlannedHistory;
+use crate::oci::{Digest, Reference};
 use crate::solve::{CriticalPath, Event, Observe, PlannedStep, StepId, Timeline, Written};
-use crate::store::{Outcome, StepRecord};
+use crate::store::{BuildEnd, Outcome, StepRecord};
 
 /// What is remembered of a build besides its steps.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -34,6 +38,10 @@ pub struct BuildFacts {
     pub critical_steps: Vec<usize>,
     /// Where the own items of the image's history are written; of several images, those of the first.
     pub history: Vec<Option<Written>>,
+    /// How it was asked for.
+    pub invocation: Option<Invocation>,
+    /// When the build began that it went on with.
+    pub fresh_since: Option<Timestamp>,
 }
 
 /// Something that was said about the build file.
@@ -248,4 +256,71 @@ impl Observe for Recorder {
         }
         self.next.observe(event);
     }
+}
+
+impl Job<'_> {
+    /// Returns what is recorded of the build, which made this image.
+    pub(super) fn end<T>(&self, result: &Result<T, Error>, image: impl FnOnce(&T) -> Digest) -> BuildEnd {
+        let facts = BuildFacts {
+            file: self.file(),
+            context: self.options.context.to_string(),
+            tags: self.options.tags.iter().map(Reference::familiar).collect(),
+            error: result.as_ref().err().map(in_one_line),
+            invocation: self.options.invocation.clone(),
+            fresh_since: self.options.fresh_since,
+            ..self.observer.facts()
+        };
+        BuildEnd {
+            outcome: match result {
+                Ok(_) => Outcome::Done,
+                Err(Error::Cancelled) => Outcome::Interrupted,
+                Err(_) => Outcome::Failed,
+            },
+            project: self.project(),
+            image: result.as_ref().ok().map(image),
+            facts: serde_json::to_string(&facts).expect("facts are plain data"),
+            steps: self.observer.steps(),
+        }
+    }
+
+    /// Returns what is the same in all builds of one file and context on this machine.
+    pub(super) fn project(&self) -> String {
+        let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned()).display().to_string();
+        let context = match &self.options.context {
+            ContextSource::Directory(path) => whole(path),
+            other => other.to_string(),
+        };
+        let file = match &self.options.file {
+            Some(DockerfileSource::Path(path)) => whole(path),
+            _ => self.file(),
+        };
+        format!("{context}\n{file}")
+    }
+
+    /// Returns what people call the build file.
+    fn file(&self) -> String {
+        match &self.options.file {
+            None => "Dockerfile".to_owned(),
+            Some(DockerfileSource::Path(path)) => path.display().to_string(),
+            Some(DockerfileSource::Text(_)) => "-".to_owned(),
+        }
+    }
+}
+
+/// Returns why a build failed, in one line: of what is wrong in the file, the first.
+fn in_one_line(error: &Error) -> String {
+    match error {
+        Error::Diagnostics { found, .. } => {
+            found.iter().max_by_key(|one| one.severity).map_or_else(|| with_causes(error), |one| one.message.clone())
+        }
+        error => with_causes(error),
+    }
+}
+
+/// Returns an error and what led to it, in one line.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.dedup();
+    texts.join(": ")
 }

@@ -105,6 +105,8 @@ pub struct Setting {
     pub require_cached: bool,
     /// The time of directories that steps make, where one was asked for (`SOURCE_DATE_EPOCH`).
     pub epoch: Option<Timestamp>,
+    /// Results that were made since then are used, even by steps that ignore the cache.
+    pub fresh_since: Option<Timestamp>,
     /// Secrets by their ids.
     pub secrets: Secrets,
     /// Agents by their ids.

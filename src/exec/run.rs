@@ -62,10 +62,14 @@ impl Executor {
         base: &Stack,
         recipe: &Recipe,
     ) -> Result<Option<Output>, Error> {
-        if work.node.step.ignore_cache {
+        let fresh_since = self.setting.fresh_since;
+        if work.node.step.ignore_cache && fresh_since.is_none() {
             return Ok(None);
         }
         let Some(entry) = self.cache.lookup(&recipe.key())? else { return Ok(None) };
+        if work.node.step.ignore_cache && fresh_since.is_some_and(|since| entry.created < since) {
+            return Ok(None);
+        }
         let Some(diff_id) = entry.result else { return Ok(None) };
         self.setting.ledger.result(work.id, recipe.key().digest(), diff_id);
         let stack = base.with(Layer::stored(diff_id));

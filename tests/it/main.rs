@@ -42,6 +42,7 @@ mod push_ahead;
 mod push_pull;
 mod registry_faults;
 mod reproducible;
+mod resume;
 mod rootless;
 mod rules;
 mod run;

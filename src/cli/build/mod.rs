@@ -11,6 +11,7 @@ mod output;
 pub(super) mod platform;
 mod print;
 mod reproducible;
+mod resume;
 mod unsupported;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use crate::graph::Network;
 use crate::oci::Reference;
 use crate::runtime;
 use crate::solve::Event;
+use resume::Resumed;
 
 /// Build an image from a Dockerfile
 #[derive(Debug, clap::Args)]
@@ -102,12 +104,16 @@ pub(super) struct Args {
     contexts: context::Args,
     #[command(flatten)]
     failure: failure::Args,
+    /// Build again what failed last in this directory, with the same flags and more: the cache has what had been done, also
+    /// for `--no-cache`
+    #[arg(long)]
+    resume: bool,
     #[command(flatten)]
     unsupported: unsupported::Args,
     /// The build context: a directory, a tar archive, `-` for a tar archive or a Dockerfile on stdin, or the URL of either
     /// or of a git repository
-    #[arg(value_name = "PATH|URL|-")]
-    context: PathBuf,
+    #[arg(value_name = "PATH|URL|-", required_unless_present = "resume", conflicts_with = "resume")]
+    context: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -121,8 +127,14 @@ enum NetworkMode {
 }
 
 pub(super) fn run(args: &Args, session: &Session) -> Result<(), Error> {
+    let resumed = args.resume.then(|| Resumed::find(session)).transpose()?;
+    let args = resumed.as_ref().map_or(args, |resumed| &resumed.args);
     args.unsupported.check()?;
-    let options = args.options(session.input())?;
+    let mut options = args.options(session.input())?;
+    match &resumed {
+        Some(resumed) => resumed.add_to(&mut options),
+        None => options.invocation = resume::invocation(),
+    }
     if let Some(done) = args.call.run(&options, &args.progress, session) {
         return done;
     }
@@ -157,6 +169,9 @@ impl Args {
     /// Returns what the flags say, for who does not build.
     pub(super) fn prepared(&self, session: &Session) -> Result<BuildOptions, Error> {
         self.unsupported.check()?;
+        if self.resume {
+            return Err(Error::Usage("`--resume` builds; leave it away".to_owned()));
+        }
         self.options(session.input())
     }
 
@@ -167,12 +182,13 @@ impl Args {
 
     fn options(&self, mut stdin: impl Read + Send + 'static) -> Result<BuildOptions, Error> {
         let (here, file) = (Path::new("-"), self.file.as_deref());
-        if self.context == here && file == Some(here) {
+        let context = self.context.as_deref().expect("only with --resume there is none");
+        if context == here && file == Some(here) {
             return Err(Error::Usage("stdin can be either the context or, with `-f -`, the Dockerfile".to_owned()));
         }
         let mut options = BuildOptions {
             file: file.map(|path| dockerfile(path, &mut stdin)).transpose()?,
-            context: context::source(&self.context, stdin),
+            context: context::source(context, stdin),
             build_contexts: self.contexts.named()?,
             tags: self.tag.clone(),
             build_args: build_args(&self.build_arg, |name| std::env::var(name).ok())?,
