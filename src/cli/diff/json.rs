@@ -25,40 +25,92 @@
 //! UTF-8 is escaped, and has its bytes beside it in hexadecimal; so has the target of a link (`target_hex`).
 //! Of a single image, the document is a list of `{ "diff_id", "created_by", "size_bytes", "files" }`, base first.
 
+use std::io::{self, Write};
+
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::Part;
 use super::text::kind;
 use crate::cli::name::exact;
-use crate::compare::{Change, ChangeKind, Class, Comparison, File, HistoryLine, PackageChange};
+use crate::compare::{Change, ChangeKind, Class, Comparison, ConfigChange, File, HistoryLine, PackageChange};
 use crate::engine::{Cause, Diff, DiffSide, LayerDiff, Packages, Patch, PatchText, SideLayer, UnreadPackages};
 use crate::layer::Kind;
+use crate::oci::DiffId;
 
-/// Returns the document of two sides.
-pub(super) fn diff(diff: &Diff, wants: &dyn Fn(Part) -> bool, wants_patches: bool) -> Value {
-    let files_wanted = wants(Part::Files);
-    json!({
-        "before": side(&diff.before),
-        "after": side(&diff.after),
-        "shared_layers": diff.shared_layers,
-        "growth_bytes": diff.files.as_ref().map(|_| diff.growth_bytes()),
-        "files": diff.files.as_ref().filter(|_| files_wanted).map(files),
-        "causes": diff.files.as_ref().filter(|_| files_wanted).map(|_| diff.causes.iter().map(cause).collect::<Vec<_>>()),
-        "packages": diff.packages.as_ref().map(packages),
-        "patches": wants_patches.then(|| diff.patches.iter().map(patch).collect::<Vec<_>>()),
-        "config": diff.config.as_ref().filter(|_| wants(Part::Config)),
-        "history": diff.history.as_ref().filter(|_| wants(Part::History)).map(|lines| lines.iter().map(line).collect::<Vec<_>>()),
-    })
+/// Writes the document of two sides.
+pub(super) fn diff(
+    diff: &Diff,
+    wants: &dyn Fn(Part) -> bool,
+    wants_patches: bool,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let compared = diff.files.as_ref();
+    let files_wanted = compared.filter(|_| wants(Part::Files));
+    let document = Document {
+        before: side(&diff.before),
+        after: side(&diff.after),
+        shared_layers: diff.shared_layers,
+        growth_bytes: compared.map(|_| diff.growth_bytes()),
+        files: files_wanted.map(files),
+        causes: files_wanted.map(|_| List(&diff.causes, cause)),
+        packages: diff.packages.as_ref().map(packages),
+        patches: wants_patches.then_some(List(&diff.patches, patch)),
+        config: diff.config.as_deref().filter(|_| wants(Part::Config)),
+        history: diff.history.as_deref().filter(|_| wants(Part::History)).map(|lines| List(lines, line)),
+    };
+    write(&document, out)
 }
 
-/// Returns the document of the layers of one image.
-pub(super) fn layers(layers: &[LayerDiff]) -> Value {
-    let object = |diff: &LayerDiff| {
-        let mut object = layer(&diff.layer);
-        object["files"] = files(&diff.files);
-        object
-    };
-    layers.iter().map(object).collect()
+/// Writes the document of the layers of one image.
+pub(super) fn layers(layers: &[LayerDiff], out: &mut dyn Write) -> io::Result<()> {
+    write(&List(layers, layer_diff), out)
+}
+
+fn write(document: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, document)?;
+    writeln!(out)
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    before: Value,
+    after: Value,
+    shared_layers: usize,
+    growth_bytes: Option<i64>,
+    files: Option<Files<'a>>,
+    causes: Option<List<'a, Cause>>,
+    packages: Option<Value>,
+    patches: Option<List<'a, Patch>>,
+    config: Option<&'a [ConfigChange]>,
+    history: Option<List<'a, HistoryLine>>,
+}
+
+#[derive(Serialize)]
+struct Files<'a> {
+    added: u64,
+    changed: u64,
+    deleted: u64,
+    only_times: u64,
+    shared_layers_known: bool,
+    changes: List<'a, Change>,
+}
+
+#[derive(Serialize)]
+struct LayerDocument<'a> {
+    diff_id: DiffId,
+    created_by: Option<&'a str>,
+    size_bytes: Option<u64>,
+    files: Files<'a>,
+}
+
+/// A list, and how each item is written. One is made at a time: the values of a million files would take gigabytes.
+struct List<'a, T, V = Value>(&'a [T], fn(&'a T) -> V);
+
+impl<T, V: Serialize> Serialize for List<'_, T, V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(self.1))
+    }
 }
 
 fn side(side: &DiffSide) -> Value {
@@ -75,15 +127,25 @@ fn layer(layer: &SideLayer) -> Value {
     json!({ "diff_id": layer.diff_id, "created_by": layer.created_by, "size_bytes": layer.size_bytes })
 }
 
-fn files(files: &Comparison) -> Value {
-    json!({
-        "added": files.counts.added,
-        "changed": files.counts.modified,
-        "deleted": files.counts.removed,
-        "only_times": files.only_times,
-        "shared_layers_known": !files.blind,
-        "changes": files.changes.iter().map(change).collect::<Vec<_>>(),
-    })
+fn layer_diff(diff: &LayerDiff) -> LayerDocument<'_> {
+    let SideLayer { diff_id, created_by, size_bytes } = &diff.layer;
+    LayerDocument {
+        diff_id: *diff_id,
+        created_by: created_by.as_deref(),
+        size_bytes: *size_bytes,
+        files: files(&diff.files),
+    }
+}
+
+fn files(files: &Comparison) -> Files<'_> {
+    Files {
+        added: files.counts.added,
+        changed: files.counts.modified,
+        deleted: files.counts.removed,
+        only_times: files.only_times,
+        shared_layers_known: !files.blind,
+        changes: List(&files.changes, change),
+    }
 }
 
 fn change(change: &Change) -> Value {

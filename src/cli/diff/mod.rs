@@ -195,7 +195,7 @@ impl Args {
 
     fn diff(&self, diff: &Diff, out: &mut dyn Write) -> io::Result<()> {
         if self.is_json() {
-            return writeln!(out, "{:#}", json::diff(diff, &|part| self.wants(part), self.patch));
+            return json::diff(diff, &|part| self.wants(part), self.patch, out);
         }
         let limit = self.limit.filter(|&limit| limit > 0).unwrap_or(usize::MAX);
         let mut page = text::Page { out, limit: if self.stat { 0 } else { limit }, coloured: coloured() };
@@ -204,14 +204,14 @@ impl Args {
 
     fn container(&self, changes: &LayerDiff, out: &mut dyn Write) -> io::Result<()> {
         if self.is_json() {
-            return writeln!(out, "{:#}", json::layers(std::slice::from_ref(changes)));
+            return json::layers(std::slice::from_ref(changes), out);
         }
         text::docker(&changes.files, out)
     }
 
     fn layers(&self, layers: &[LayerDiff], out: &mut dyn Write) -> io::Result<()> {
         if self.is_json() {
-            return writeln!(out, "{:#}", json::layers(layers));
+            return json::layers(layers, out);
         }
         let limit = self.listed_per_layer().unwrap_or(usize::MAX);
         text::Page { out, limit, coloured: coloured() }.layers(layers)
