@@ -25,6 +25,10 @@ const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 /// A layer with fewer entries gets files: they are made sooner than an image of them is mounted for every step.
 const LEAST_ENTRIES: usize = 64;
 
+/// How many directories overlayfs lays over each other (`OVL_MAX_STACK` in Linux's fs/overlayfs/params.c). What has more
+/// layers is copied.
+const MAX_LOWER: usize = 500;
+
 /// How much of a tar is written at once.
 const TEE_BYTES: usize = 256 << 10;
 
@@ -89,11 +93,11 @@ impl Library {
     /// Returns a writable view over `stack`.
     pub(crate) fn writable(&self, stack: &Stack, asker: Asker<'_>) -> Result<Active, Error> {
         match self.snapshots.kind()? {
-            Kind::Overlay(xattrs) => {
+            Kind::Overlay(xattrs) if stack.layers().len() <= MAX_LOWER => {
                 let trees = self.trees(stack, xattrs, asker)?;
                 Ok(self.snapshots.over(&trees, xattrs)?)
             }
-            Kind::FullCopy => {
+            Kind::Overlay(_) | Kind::FullCopy => {
                 let active = self.snapshots.empty()?;
                 for layer in stack.layers() {
                     self.unpack_onto(layer, active.files(), asker)?;

@@ -42,6 +42,21 @@ fn without_overlayfs_the_layers_are_the_same() {
     assert_eq!(copied.file("/d/new"), "3\n");
 }
 
+/// overlayfs takes 500 directories.
+#[test]
+fn a_step_may_have_more_layers_below_it_than_overlayfs_takes() {
+    if !(require(Need::UserNamespaces) && require(Need::Busybox)) {
+        return;
+    }
+    let copies: String = (0..500).map(|number| format!("COPY <<E /f{number}\n{number}\nE\n")).collect();
+    let sandbox =
+        Sandbox::new().busybox(&format!("{copies}RUN rm /f0 && cat /f1 /f499 > /f2\nRUN test ! -e /f0 && rm /f1\n"));
+    let image = sandbox.build().unwrap_or_else(|failure| panic!("{}", failure.text));
+    assert_eq!((image.layers().len(), image.file("/f2").as_str()), (504, "1\n499\n"));
+    assert_eq!(image.layer(503).paths(), [".wh.f1"]);
+    image.validate();
+}
+
 /// Equal layers are one tree, and may stand in a stack more than once.
 #[test]
 fn equal_layers_in_one_stack_are_no_obstacle() {
