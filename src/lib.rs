@@ -11,7 +11,7 @@
 //! | | [`solve`] | Walks the graph: cache look-ups, deduplication, worker threads, event stream. |
 //! | | [`exec`] → `solve` | Runs one op: gathers inputs, calls a mechanism, commits the result. |
 //! | | [`container`] → `exec` | Containers: made from an image, run, entered, looked into, committed. |
-//! | 2 mechanisms | [`cache`] → `store` | Cache keys with their recipes, and what they led to. |
+//! | 2 mechanisms | [`cache`] → `layer`, `store` | Cache keys with their recipes, and what they led to. |
 //! | | [`runtime`] | One isolated process: namespaces, mounts, ids, seccomp, stdio. |
 //! | | [`snapshot`] → `layer`, `store` | Trees of layer stacks, and writable views over them (overlayfs, full copy). |
 //! | | [`layer`] | Trees to tar and back: whiteouts, metadata, compression, indexes. |

@@ -1,7 +1,9 @@
-use std::collections::HashMap;
+use std::cmp::Ordering;
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
+
+use crate::layer::in_tree_order;
 
 /// One entry that an op read, digested as far as it takes to tell that it is another one.
 ///
@@ -16,7 +18,7 @@ pub struct Input {
     pub metadata: u32,
 }
 
-/// Everything an op read, as it is kept beside the op's recipe.
+/// Everything an op read, as it is kept beside the op's recipe: in the order of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inputs {
     bytes: Vec<u8>,
@@ -47,7 +49,7 @@ pub struct InputChanges {
     pub added: usize,
     /// Entries that are not there any more.
     pub removed: usize,
-    /// The first of them: removed ones last. Text that is not UTF-8 is replaced.
+    /// The first of them, in the order of a tree. Text that is not UTF-8 is replaced.
     pub examples: Vec<(String, InputChange)>,
 }
 
@@ -58,17 +60,18 @@ const EXAMPLES: usize = 50;
 const DIGEST_BYTES: usize = 12;
 
 impl Inputs {
-    /// Writes a list.
+    /// Writes a list, which must be in the order of a tree: compared with another, one that is not counts as damaged.
     pub fn new(inputs: impl IntoIterator<Item = Input>) -> Inputs {
         let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).expect("memory can be written");
-        let mut before: Vec<u8> = Vec::new();
+        let (mut before, mut bytes): (Vec<u8>, Vec<u8>) = (Vec::new(), Vec::new());
         for input in inputs {
             let shared = before.iter().zip(&input.path).take_while(|(a, b)| a == b).count();
             let record = Record { shared: shared as u32, rest: &input.path[shared..] };
-            let mut bytes = postcard::to_stdvec(&record).expect("a record in memory can be written to memory");
+            bytes = postcard::to_extend(&record, bytes).expect("a record in memory can be written to memory");
             bytes.extend(input.content.to_le_bytes());
             bytes.extend(input.metadata.to_le_bytes());
             encoder.write_all(&bytes).expect("memory can be written");
+            bytes.clear();
             before = input.path;
         }
         Inputs { bytes: encoder.finish().expect("memory can be written") }
@@ -84,72 +87,110 @@ impl Inputs {
         &self.bytes
     }
 
-    /// Calls `visit` with each entry in order.
-    fn each(&self, mut visit: impl FnMut(Input)) -> io::Result<()> {
-        let mut plain = Vec::new();
-        zstd::stream::Decoder::new(&self.bytes[..])?.read_to_end(&mut plain)?;
-        let mut rest = &plain[..];
-        let mut path: Vec<u8> = Vec::new();
-        while !rest.is_empty() {
-            let damaged = |()| io::Error::from(io::ErrorKind::InvalidData);
-            let (record, after) = postcard::take_from_bytes::<Record<'_>>(rest).map_err(|_| damaged(()))?;
-            let (digests, after) = after.split_first_chunk::<DIGEST_BYTES>().ok_or(()).map_err(damaged)?;
-            if record.shared as usize > path.len() {
-                return Err(damaged(()));
-            }
-            path.truncate(record.shared as usize);
-            path.extend(record.rest);
-            let (content, metadata) = digests.split_at(8);
-            visit(Input {
-                path: path.clone(),
-                content: u64::from_le_bytes(content.try_into().expect("eight of twelve")),
-                metadata: u32::from_le_bytes(metadata.try_into().expect("four of twelve")),
-            });
-            rest = after;
-        }
-        Ok(())
-    }
-
     /// Tells what became of these entries; nothing where either list is damaged.
     pub fn compare(&self, newer: &Inputs) -> Option<InputChanges> {
-        let mut before: HashMap<Vec<u8>, (u64, u32)> = HashMap::new();
-        self.each(|Input { path, content, metadata }| {
-            before.insert(path, (content, metadata));
-        })
-        .ok()?;
+        self.merge(newer).ok()
+    }
+
+    /// Both lists are read side by side, so that of neither more than an entry is in memory.
+    fn merge(&self, newer: &Inputs) -> io::Result<InputChanges> {
+        let (mut older, mut newer) = (Reader::new(&self.bytes)?, Reader::new(&newer.bytes)?);
+        let (mut before, mut now) = (older.next()?, newer.next()?);
         let mut changes = InputChanges::default();
-        newer.each(|input| changes.take(&before.remove(&input.path), &input)).ok()?;
-        let mut removed: Vec<Vec<u8>> = before.into_keys().collect();
-        removed.sort_unstable();
-        changes.removed = removed.len();
-        removed.iter().for_each(|path| changes.show(path, InputChange::Removed));
-        Some(changes)
+        loop {
+            let order = match (&before, &now) {
+                (None, None) => return Ok(changes),
+                (None, Some(_)) => Ordering::Greater,
+                (Some(_), None) => Ordering::Less,
+                (Some(before), Some(now)) => in_tree_order(&before.path, &now.path),
+            };
+            changes.take(before.as_ref().filter(|_| order.is_le()), now.as_ref().filter(|_| order.is_ge()));
+            if order.is_le() {
+                before = older.next()?;
+            }
+            if order.is_ge() {
+                now = newer.next()?;
+            }
+        }
     }
 }
 
-impl InputChanges {
-    fn take(&mut self, before: &Option<(u64, u32)>, now: &Input) {
-        self.total += usize::from(now.content != 0);
-        match before {
-            None => {
-                self.added += 1;
-                self.show(&now.path, InputChange::Added);
+/// Reads the entries of a list one by one.
+struct Reader<'a> {
+    plain: zstd::Decoder<'static, &'a [u8]>,
+    /// What is decompressed and not read yet, from `start`.
+    buffer: Vec<u8>,
+    start: usize,
+    path: Vec<u8>,
+}
+
+/// How much is decompressed at once. An entry may be longer.
+const CHUNK_BYTES: u64 = 64 << 10;
+
+impl<'a> Reader<'a> {
+    fn new(bytes: &'a [u8]) -> io::Result<Reader<'a>> {
+        Ok(Reader { plain: zstd::Decoder::with_buffer(bytes)?, buffer: Vec::new(), start: 0, path: Vec::new() })
+    }
+
+    /// Returns the next entry, unless there is none.
+    fn next(&mut self) -> io::Result<Option<Input>> {
+        loop {
+            if let Some(input) = self.parse()? {
+                return Ok(Some(input));
             }
-            Some((content, _)) if *content != now.content => {
-                self.changed += 1;
-                self.show(&now.path, InputChange::Content);
+            self.buffer.drain(..self.start);
+            self.start = 0;
+            match (&mut self.plain).take(CHUNK_BYTES).read_to_end(&mut self.buffer)? {
+                0 if self.buffer.is_empty() => return Ok(None),
+                0 => return Err(damaged()),
+                _ => {}
             }
-            Some((_, metadata)) if *metadata != now.metadata => {
-                self.changed += 1;
-                self.show(&now.path, InputChange::Metadata);
-            }
-            Some(_) => {}
         }
     }
 
-    fn show(&mut self, path: &[u8], change: InputChange) {
-        if self.examples.len() < EXAMPLES {
-            self.examples.push((String::from_utf8_lossy(path).into_owned(), change));
+    /// Returns the next entry if all of it is in the buffer.
+    fn parse(&mut self) -> io::Result<Option<Input>> {
+        let bytes = &self.buffer[self.start..];
+        let (record, rest) = match postcard::take_from_bytes::<Record<'_>>(bytes) {
+            Ok(read) => read,
+            Err(postcard::Error::DeserializeUnexpectedEnd) => return Ok(None),
+            Err(_) => return Err(damaged()),
+        };
+        let Some((digests, rest)) = rest.split_first_chunk::<DIGEST_BYTES>() else { return Ok(None) };
+        let shared = self.path.get(..record.shared as usize).ok_or_else(damaged)?;
+        let path = [shared, record.rest].concat();
+        if in_tree_order(&path, &self.path).is_lt() {
+            return Err(damaged());
+        }
+        self.path.clone_from(&path);
+        self.start += bytes.len() - rest.len();
+        let (content, metadata) = digests.split_at(8);
+        Ok(Some(Input {
+            path,
+            content: u64::from_le_bytes(content.try_into().expect("eight of twelve")),
+            metadata: u32::from_le_bytes(metadata.try_into().expect("four of twelve")),
+        }))
+    }
+}
+
+fn damaged() -> io::Error {
+    io::ErrorKind::InvalidData.into()
+}
+
+impl InputChanges {
+    /// Counts an entry that was, is, or both.
+    fn take(&mut self, before: Option<&Input>, now: Option<&Input>) {
+        self.total += usize::from(now.is_some_and(|now| now.content != 0));
+        let (number, change) = match (before, now) {
+            (None, Some(_)) => (&mut self.added, InputChange::Added),
+            (Some(_), None) => (&mut self.removed, InputChange::Removed),
+            (Some(before), Some(now)) if before.content != now.content => (&mut self.changed, InputChange::Content),
+            (Some(before), Some(now)) if before.metadata != now.metadata => (&mut self.changed, InputChange::Metadata),
+            _ => return,
+        };
+        *number += 1;
+        if let Some(input) = now.or(before).filter(|_| self.examples.len() < EXAMPLES) {
+            self.examples.push((String::from_utf8_lossy(&input.path).into_owned(), change));
         }
     }
 }
@@ -178,7 +219,7 @@ mod tests {
         assert_eq!((changes.total, changes.changed, changes.added, changes.removed), (4, 2, 1, 1));
         let examples: Vec<_> = changes.examples.iter().map(|(path, change)| (path.as_str(), *change)).collect();
         use InputChange::{Added, Content, Metadata, Removed};
-        assert_eq!(examples, [("a", Content), ("d/mode", Metadata), ("d/new", Added), ("d/gone", Removed)]);
+        assert_eq!(examples, [("a", Content), ("d/gone", Removed), ("d/mode", Metadata), ("d/new", Added)]);
         assert_eq!(before.compare(&before).unwrap().changed, 0);
     }
 
@@ -205,5 +246,7 @@ mod tests {
         }
         let cut = Inputs::from_bytes(zstd::bulk::compress(&[0, 1, b'a', 0, 0], 1).unwrap());
         assert_eq!(good.compare(&cut), None);
+        let disordered = inputs(&[("a.b", 1, 1), ("a/b", 1, 1)]);
+        assert_eq!(good.compare(&disordered), None);
     }
 }

@@ -26,10 +26,10 @@ pub struct StatKey {
 
 /// Remembers the digests of files between builds.
 pub trait DigestCache: Send + Sync {
-    /// Returns the digest of the content that had this key.
-    fn get(&self, key: &StatKey) -> Option<Digest>;
-    /// Remembers one.
-    fn put(&self, key: StatKey, digest: Digest);
+    /// Returns, for each of `keys`, the digest of the content that had it.
+    fn get(&self, keys: &[StatKey]) -> Vec<Option<Digest>>;
+    /// Remembers some.
+    fn put(&self, digests: &[(StatKey, Digest)]);
 }
 
 /// Two changes closer than this may leave one timestamp: the kernel's clock for files ticks every 1 to 10 ms.

@@ -25,6 +25,9 @@ const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 /// A layer with fewer entries gets files: they are made sooner than an image of them is mounted for every step.
 const LEAST_ENTRIES: usize = 64;
 
+/// An index with more entries is read again by a step that asks for it: most builds of so many files have no such step.
+const KEPT_ENTRIES: usize = 100_000;
+
 /// How many directories overlayfs lays over each other (`OVL_MAX_STACK` in Linux's fs/overlayfs/params.c). What has more
 /// layers is copied.
 const MAX_LOWER: usize = 500;
@@ -349,8 +352,12 @@ impl Library {
         if finished.diff_id != diff_id {
             return Err(Error::WrongLayer { expected: diff_id, actual: finished.diff_id });
         }
-        self.store.put_layer(diff_id, finished.size_bytes, &finished.index.to_bytes())?;
-        lock(&self.indexes).insert(diff_id, Arc::new(finished.index));
+        let layer::Finished { size_bytes, index, .. } = finished;
+        if index.len() > KEPT_ENTRIES {
+            return Ok(self.store.put_layer(diff_id, size_bytes, &index.into_bytes())?);
+        }
+        self.store.put_layer(diff_id, size_bytes, &index.to_bytes())?;
+        lock(&self.indexes).insert(diff_id, Arc::new(index));
         Ok(())
     }
 

@@ -72,34 +72,12 @@ impl Index {
 
     /// Returns the index in kiln's own compact form.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![VERSION];
-        bytes.extend((self.len() as u32).to_le_bytes());
-        let length_at = bytes.len();
-        bytes.extend([0; 8]);
-        let (mut bytes, length) = self.compress_onto(bytes).expect("memory can be compressed");
-        bytes[length_at..][..8].copy_from_slice(&length.to_le_bytes());
-        bytes
+        to_bytes(self.entries())
     }
 
-    /// Appends all records to `bytes`, compressed; returns how many bytes they have plain.
-    fn compress_onto(&self, bytes: Vec<u8>) -> io::Result<(Vec<u8>, u64)> {
-        // Half of an index is digests, which do not compress; the fastest level finds the rest.
-        let mut encoder = zstd::Encoder::new(bytes, 1)?;
-        let (mut plain, mut length) = (Vec::new(), 0);
-        let mut before = Vec::new();
-        for entry in self.entries() {
-            let record = Record::of(&entry, &before);
-            plain = postcard::to_extend(&record, plain).map_err(io::Error::other)?;
-            if plain.len() >= CHUNK_BYTES {
-                length += plain.len() as u64;
-                encoder.write_all(&plain)?;
-                plain.clear();
-            }
-            before = entry.path;
-        }
-        length += plain.len() as u64;
-        encoder.write_all(&plain)?;
-        Ok((encoder.finish()?, length))
+    /// Does the same, and gives the memory of the index back as it goes.
+    pub fn into_bytes(self) -> Vec<u8> {
+        to_bytes(self.entries.into_iter())
     }
 
     /// Reads what [`Index::to_bytes`] returned.
@@ -115,6 +93,37 @@ impl Index {
         }
         if reader.is_over() { Ok(index) } else { Err(Error::IndexDamaged) }
     }
+}
+
+fn to_bytes(entries: Unpacked<'_, Entry>) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    bytes.extend((entries.len() as u32).to_le_bytes());
+    let length_at = bytes.len();
+    bytes.extend([0; 8]);
+    let (mut bytes, length) = compress_onto(bytes, entries).expect("memory can be compressed");
+    bytes[length_at..][..8].copy_from_slice(&length.to_le_bytes());
+    bytes
+}
+
+/// Appends the records of all entries to `bytes`, compressed; returns how many bytes they have plain.
+fn compress_onto(bytes: Vec<u8>, entries: Unpacked<'_, Entry>) -> io::Result<(Vec<u8>, u64)> {
+    // Half of an index is digests, which do not compress; the fastest level finds the rest.
+    let mut encoder = zstd::Encoder::new(bytes, 1)?;
+    let (mut plain, mut length) = (Vec::new(), 0);
+    let mut before = Vec::new();
+    for entry in entries {
+        let record = Record::of(&entry, &before);
+        plain = postcard::to_extend(&record, plain).map_err(io::Error::other)?;
+        if plain.len() >= CHUNK_BYTES {
+            length += plain.len() as u64;
+            encoder.write_all(&plain)?;
+            plain.clear();
+        }
+        before = entry.path;
+    }
+    length += plain.len() as u64;
+    encoder.write_all(&plain)?;
+    Ok((encoder.finish()?, length))
 }
 
 impl FromIterator<Entry> for Index {

@@ -1,6 +1,7 @@
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
 
+use super::database::LargeColumn;
 use super::{BuildId, Error, Store, time};
 use crate::oci::{DiffId, Digest};
 
@@ -18,6 +19,8 @@ pub(crate) struct CacheRow {
     pub(crate) build: BuildId,
 }
 
+const INPUTS: LargeColumn = LargeColumn { table: "cache", name: "inputs" };
+
 impl Store {
     /// Remembers a result, replacing an older one of the same key.
     pub(crate) fn put_cached(
@@ -31,22 +34,20 @@ impl Store {
             .then(|| zstd::bulk::compress(recipe, 0).expect("zstd takes any bytes"));
         let result = row.result.map(|diff_id| *diff_id.digest().as_bytes());
         self.database().write(|transaction| {
-            transaction
-                .prepare_cached(
-                    "INSERT INTO cache(key, result, created, build, compressed, recipe, inputs)
-                     VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)
-                     ON CONFLICT(key) DO UPDATE SET result = ?2, created = ?3, build = ?4, inputs = ?7, removed = NULL",
-                )?
-                .execute(params![
-                    key.as_bytes(),
-                    result,
-                    row.created.as_microsecond(),
-                    row.build.to_string(),
-                    compressed.is_some(),
-                    compressed.as_deref().unwrap_or(recipe),
-                    inputs
-                ])?;
-            Ok(())
+            let mut insert = transaction.prepare_cached(
+                "INSERT INTO cache(key, result, created, build, compressed, recipe, inputs)
+                 VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT(key) DO UPDATE SET result = ?2, created = ?3, build = ?4, inputs = ?7, removed = NULL
+                 RETURNING rowid",
+            )?;
+            let (created, room) = (row.created.as_microsecond(), inputs.map(LargeColumn::room));
+            let (build, is_compressed) = (row.build.to_string(), compressed.is_some());
+            let recipe = compressed.as_deref().unwrap_or(recipe);
+            let row = insert
+                .query_row(params![key.as_bytes(), result, created, build, is_compressed, recipe, room], |row| {
+                    row.get(0)
+                })?;
+            inputs.map_or(Ok(()), |inputs| INPUTS.write(transaction, row, inputs))
         })
     }
 
@@ -89,8 +90,11 @@ impl Store {
     /// Returns what is kept of the inputs of a key.
     pub(crate) fn cached_inputs(&self, key: Digest) -> Result<Option<Vec<u8>>, Error> {
         self.database().read(|connection| {
-            let mut query = connection.prepare_cached("SELECT inputs FROM cache WHERE key = ?")?;
-            Ok(query.query_row([key.as_bytes()], |row| row.get(0)).optional()?.flatten())
+            let transaction = connection.unchecked_transaction()?;
+            let mut query =
+                transaction.prepare_cached("SELECT rowid FROM cache WHERE key = ? AND inputs IS NOT NULL")?;
+            let row = query.query_row([key.as_bytes()], |row| row.get(0)).optional()?;
+            row.map(|row| INPUTS.read(&transaction, row)).transpose()
         })
     }
 

@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rusqlite::blob::ZeroBlob;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::Error;
@@ -128,6 +129,36 @@ pub(super) struct Database {
     idle: Mutex<Vec<Connection>>,
     /// Writers of this process queue here; between processes SQLite polls, which is slower and not fair.
     writing: Mutex<()>,
+}
+
+/// A column with values of tens of megabytes. Bound or selected as others are, each would be copied by SQLite and by
+/// its binding.
+pub(super) struct LargeColumn {
+    pub(super) table: &'static str,
+    pub(super) name: &'static str,
+}
+
+impl LargeColumn {
+    /// Returns what to bind in the place of a value that [`LargeColumn::write`] writes afterwards.
+    pub(super) fn room(bytes: &[u8]) -> ZeroBlob {
+        // SQLite refuses more than a gigabyte.
+        ZeroBlob(i32::try_from(bytes.len()).unwrap_or(i32::MAX))
+    }
+
+    /// Writes the value of a row, for which there is room.
+    pub(super) fn write(&self, transaction: &Transaction<'_>, row: i64, bytes: &[u8]) -> Result<(), Failure> {
+        let mut blob = transaction.blob_open("main", self.table, self.name, row, false)?;
+        blob.write_all_at(bytes, 0)?;
+        Ok(blob.close()?)
+    }
+
+    /// Reads the value of a row, which is not null, in the transaction that found the row.
+    pub(super) fn read(&self, transaction: &Transaction<'_>, row: i64) -> Result<Vec<u8>, Failure> {
+        let blob = transaction.blob_open("main", self.table, self.name, row, true)?;
+        let mut bytes = vec![0; blob.len()];
+        blob.read_at_exact(&mut bytes, 0)?;
+        Ok(bytes)
+    }
 }
 
 /// What ends a transaction early.

@@ -1,6 +1,6 @@
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::database::Failure;
+use super::database::{Failure, LargeColumn};
 use super::{Error, Store, now};
 use crate::oci::{DiffId, Digest};
 
@@ -29,6 +29,8 @@ pub struct Encoding {
 /// How many repositories of one host are remembered for a blob: more do not make a mount likelier.
 const SOURCES: u32 = 8;
 
+const CONTENTS: LargeColumn = LargeColumn { table: "layers", name: "contents" };
+
 impl Store {
     /// Remembers a layer: the size of its tar, and its index as [`layer`](crate::layer) encodes it. Idempotent.
     ///
@@ -36,13 +38,13 @@ impl Store {
     /// Those of the database.
     pub fn put_layer(&self, diff_id: DiffId, size: u64, index: &[u8]) -> Result<(), Error> {
         self.database().write(|transaction| {
-            transaction
-                .prepare_cached(
-                    "INSERT INTO layers(diff_id, size, contents) VALUES(?1, ?2, ?3)
-                     ON CONFLICT(diff_id) DO UPDATE SET size = ?2, contents = ?3",
-                )?
-                .execute(params![diff_id.digest().as_bytes(), size as i64, index])?;
-            Ok(())
+            let mut insert = transaction.prepare_cached(
+                "INSERT INTO layers(diff_id, size, contents) VALUES(?1, ?2, ?3)
+                 ON CONFLICT(diff_id) DO UPDATE SET size = ?2, contents = ?3 RETURNING rowid",
+            )?;
+            let room = LargeColumn::room(index);
+            let row = insert.query_row(params![diff_id.digest().as_bytes(), size as i64, room], |row| row.get(0))?;
+            CONTENTS.write(transaction, row, index)
         })
     }
 
@@ -56,12 +58,7 @@ impl Store {
             let transaction = connection.unchecked_transaction()?;
             let mut query = transaction.prepare_cached("SELECT rowid FROM layers WHERE diff_id = ?")?;
             let row = query.query_row([diff_id.digest().as_bytes()], |row| row.get(0)).optional()?;
-            let Some(row) = row else { return Ok(None) };
-            // A value of a row would be in memory twice: as SQLite has it, and copied.
-            let blob = transaction.blob_open("main", "layers", "contents", row, true)?;
-            let mut bytes = vec![0; blob.len()];
-            blob.read_at_exact(&mut bytes, 0)?;
-            Ok(Some(bytes))
+            row.map(|row| CONTENTS.read(&transaction, row)).transpose()
         })
     }
 

@@ -415,11 +415,21 @@ fn stats_of_files_are_remembered_by_directory() {
         ctime_ns: i64::MAX,
         digest: Digest::of(text.as_bytes()),
     };
-    store.save_stat_digests(b"/a", &[file(1, "x"), file(2, "y")]).unwrap();
+    let ask = |scope: &[u8], inodes: &[u64]| {
+        let files: Vec<(u64, u64)> = inodes.iter().map(|&inode| (u64::MAX, inode)).collect();
+        store.stat_digests(scope, &files).unwrap()
+    };
+    // Neighbours are read at once, and others one by one; the largest numbers are negative in the database.
+    let (far, large, sign) = (file(1 << 40, "f"), file(u64::MAX, "l"), file(1 << 63, "s"));
+    store.save_stat_digests(b"/a", &[file(1, "x"), file(2, "y"), far, sign, large]).unwrap();
     store.save_stat_digests(b"/b", &[file(1, "other")]).unwrap();
     store.save_stat_digests(b"/a", &[file(1, "z")]).unwrap();
-    assert_eq!(store.stat_digests(b"/a").unwrap(), [file(1, "z"), file(2, "y")]);
-    assert_eq!(store.stat_digests(b"/b").unwrap(), [file(1, "other")]);
+    assert_eq!(ask(b"/a", &[0, 1, 2, 3]), [file(1, "z"), file(2, "y")]);
+    assert_eq!(ask(b"/a", &[1, 3]), [file(1, "z")], "nothing is returned that was not asked for");
+    let all = [2, 5, 1 << 40, (1 << 63) - 1, 1 << 63, u64::MAX];
+    assert_eq!(ask(b"/a", &all), [file(2, "y"), far, sign, large]);
+    assert_eq!(ask(b"/b", &[1]), [file(1, "other")]);
+    assert_eq!(store.stat_digests(b"/a", &[(0, 1)]).unwrap(), [], "on another device");
 }
 
 #[test]

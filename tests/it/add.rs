@@ -1,6 +1,7 @@
 //! ADD of what is elsewhere: files over HTTP, repositories.
 
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -282,8 +283,9 @@ fn what_is_kept_is_not_read_again_for_its_digest() {
         let all = walkdir::WalkDir::new(sandbox.path("root/remotes")).into_iter().map(Result::unwrap);
         all.map(|entry| entry.into_path()).find(|path| path.ends_with(format!("files/{name}"))).unwrap()
     };
-    let checkout = kept("a").parent().unwrap().to_owned();
-    let known = Store::open(&sandbox.path("root")).unwrap().stat_digests(checkout.as_os_str().as_bytes()).unwrap();
+    let stat = std::fs::metadata(kept("a")).unwrap();
+    let (store, checkout) = (Store::open(&sandbox.path("root")).unwrap(), kept("a").parent().unwrap().to_owned());
+    let known = store.stat_digests(checkout.as_os_str().as_bytes(), &[(stat.dev(), stat.ino())]).unwrap();
     assert_eq!(known.iter().map(|known| known.digest).collect::<Vec<_>>(), [Digest::of(b"1")]);
     // The digest of a download is known without reading it.
     std::fs::write(kept("f"), "changed").unwrap();

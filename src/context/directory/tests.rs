@@ -164,12 +164,13 @@ fn a_walk_finds_what_a_listing_finds() {
 struct Memory(Mutex<HashMap<StatKey, Digest>>);
 
 impl DigestCache for Memory {
-    fn get(&self, key: &StatKey) -> Option<Digest> {
-        self.0.lock().unwrap().get(key).copied()
+    fn get(&self, keys: &[StatKey]) -> Vec<Option<Digest>> {
+        let digests = self.0.lock().unwrap();
+        keys.iter().map(|key| digests.get(key).copied()).collect()
     }
 
-    fn put(&self, key: StatKey, digest: Digest) {
-        self.0.lock().unwrap().insert(key, digest);
+    fn put(&self, digests: &[(StatKey, Digest)]) {
+        self.0.lock().unwrap().extend(digests.iter().copied());
     }
 }
 

@@ -83,7 +83,7 @@ impl Engine {
             size_bytes: Some(finished.size_bytes),
         };
         let below = Below { all: stack.layers().to_vec(), of_image };
-        Ok(Some((below, layer, IndexBytes::new(finished.index.to_bytes()))))
+        Ok(Some((below, layer, IndexBytes::new(finished.index.into_bytes()))))
     }
 
     /// Makes an image of a container: that of its image with the changes as one more layer, which runs as the container

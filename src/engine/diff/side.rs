@@ -182,7 +182,7 @@ impl Job<'_> {
             path: path.to_owned(),
             diff_id: finished.diff_id,
             size_bytes: finished.size_bytes,
-            index: IndexBytes::new(finished.index.to_bytes()),
+            index: IndexBytes::new(finished.index.into_bytes()),
         };
         Ok(Side {
             name: name.to_owned(),

@@ -15,6 +15,7 @@ mod archive;
 mod emit;
 mod error;
 mod filter;
+mod inputs;
 mod owner;
 mod resolve;
 mod select;

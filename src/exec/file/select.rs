@@ -7,7 +7,6 @@ use super::filter::Filter;
 use super::resolve::{clean, join, split};
 use super::source::{Node, Shape};
 use super::{Error, Source};
-use crate::cache;
 use crate::context::{BadPattern, Glob, has_wildcards};
 use crate::graph::{self, CopyOptions, CopySource, FileAction, Input, Owner};
 use crate::layer::Packed;
@@ -242,33 +241,12 @@ impl Selection {
         Value::Array(self.actions.iter().map(Action::recipe).collect())
     }
 
-    /// Returns every entry that is read, by its path in its source.
-    pub fn inputs(&self) -> impl Iterator<Item = cache::Input> {
-        let items = self.actions.iter().flat_map(|action| match action {
+    /// Returns what is copied, one path that a source names after the other.
+    pub(super) fn items(&self) -> impl Iterator<Item = &Item> {
+        self.actions.iter().flat_map(|action| match action {
             Action::Copy { items, .. } => items.as_slice(),
             Action::MakeDirectory { .. } => &[],
-        });
-        items.flat_map(|item| {
-            let path = if item.data.is_some() { &item.name } else { &item.node.path };
-            let itself = (item.node.shape != Shape::Directory).then(|| input_entry(path, &item.node));
-            itself.into_iter().chain(item.below.iter().map(|node| input_entry(&node.path, &node)))
         })
-    }
-}
-
-fn input_entry(path: &[u8], node: &Node) -> cache::Input {
-    let (mut content, mut metadata) = (Hasher::new(), Hasher::new());
-    shape(node, &mut content);
-    numbers(node, &mut metadata);
-    xattrs(node, &mut metadata);
-    let (content, metadata) = (content.finish(), metadata.finish());
-    cache::Input {
-        path: path.to_vec(),
-        content: match node.shape {
-            Shape::Directory => 0,
-            _ => u64::from_le_bytes(*content.as_bytes().first_chunk().expect("32 bytes")),
-        },
-        metadata: u32::from_le_bytes(*metadata.as_bytes().first_chunk().expect("32 bytes")),
     }
 }
 
@@ -324,20 +302,20 @@ fn digest(node: &Node) -> Digest {
     hasher.finish()
 }
 
-fn numbers(node: &Node, hasher: &mut Hasher) {
+pub(super) fn numbers(node: &Node, hasher: &mut Hasher) {
     for number in [node.metadata.mode, node.metadata.uid, node.metadata.gid] {
         hasher.update(&number.to_le_bytes());
     }
 }
 
-fn xattrs(node: &Node, hasher: &mut Hasher) {
+pub(super) fn xattrs(node: &Node, hasher: &mut Hasher) {
     for (name, value) in &node.metadata.xattrs {
         hasher.field(name);
         hasher.field(value);
     }
 }
 
-fn shape(node: &Node, hasher: &mut Hasher) {
+pub(super) fn shape(node: &Node, hasher: &mut Hasher) {
     match &node.shape {
         Shape::File { size_bytes, digest } => {
             hasher.field(b"file");

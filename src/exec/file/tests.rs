@@ -952,12 +952,13 @@ mod keys {
     }
 
     #[test]
-    fn inputs_are_listed() {
+    fn inputs_are_listed_in_order_wherever_they_are_copied() {
         let directory = on_disk(FILES);
         let context = context(directory.path(), "");
-        let op = graph::File { base: None, actions: vec![copy("dir", "/d"), copy("f1.txt", "/d/")] };
+        let op =
+            graph::File { base: None, actions: vec![copy("f1.txt", "/d/"), copy("dir", "/d"), copy("dir/a", "/")] };
         let selection = select(&op, &[None, Some(Source::Context(&context))]).unwrap();
         let paths: Vec<String> = selection.inputs().map(|input| String::from_utf8(input.path).unwrap()).collect();
-        assert_eq!(paths, ["dir/a", "dir/sub", "dir/sub/b", "dir/sub/link", "f1.txt"]);
+        assert_eq!(paths, ["dir/a", "dir/a", "dir/sub", "dir/sub/b", "dir/sub/link", "f1.txt"]);
     }
 }
