@@ -1,6 +1,11 @@
 //! `kiln build --compact` and `--squash`: fewer bytes, and the same files.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use kiln::oci::Digest;
 
 use crate::support::{Entry, Image, Need, Sandbox, require};
 
@@ -117,6 +122,30 @@ fn the_files_stay_the_same_and_what_is_hidden_goes() {
         let diff =
             sandbox.kiln(&["diff", "--only=files", "--mtime", "--exit-code", &plain.id().to_string(), "test"]).ok();
         assert!(diff.contains("no differences"), "{flag}: {diff}");
+    }
+}
+
+#[test]
+fn others_unpack_the_same_files() {
+    if !(require(Need::Root) && require(Need::Skopeo) && require(Need::Umoci)) {
+        return;
+    }
+    let Some(sandbox) = sandbox() else { return };
+    let unpacked = |flags: &[&str]| {
+        let target = tempfile::tempdir().unwrap();
+        let rootfs = sandbox.build_with(flags).unwrap().unpack_with_umoci(target.path()).join("rootfs");
+        let told = |entry: walkdir::DirEntry| {
+            let stat = entry.metadata().unwrap();
+            let content = if stat.is_file() { fs::read(entry.path()).unwrap() } else { Vec::new() };
+            let path = entry.path().strip_prefix(&rootfs).unwrap().to_owned();
+            (path, (stat.mode(), stat.uid(), stat.gid(), stat.mtime(), stat.nlink(), Digest::of(&content)))
+        };
+        walkdir::WalkDir::new(&rootfs).into_iter().map(|entry| told(entry.unwrap())).collect::<BTreeMap<_, _>>()
+    };
+    let plain = unpacked(&[]);
+    assert!(plain.contains_key(Path::new("opt/app/copy")));
+    for flag in ["--compact", "--squash", "--squash=all"] {
+        assert_eq!(unpacked(&[flag]), plain, "{flag}");
     }
 }
 
