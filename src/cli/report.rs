@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::{Error, session};
 use crate::diagnostic::{Diagnostic, Severity, Source, Span, Style, render};
 use crate::engine::{FailedStep, Left};
-use crate::{engine, exec, registry, store};
+use crate::{container, engine, exec, registry, store};
 
 /// The operation failed.
 const FAILED: u8 = 1;
@@ -177,6 +177,10 @@ fn hint(error: &Error) -> Option<String> {
     if let Some(hint) = registry_error(error).and_then(registry::Error::help) {
         return Some(hint);
     }
+    if matches!(exec_error(error), Some(exec::Error::LostLayer(_))) {
+        let hint = "`kiln pull` or `kiln load` brings the layers of an image that came from elsewhere; one that was built here is built again with `--no-cache`";
+        return Some(hint.to_owned());
+    }
     if let Error::Engine(engine::Error::Remote(error) | engine::Error::Epoch(error)) = error
         && let Some(hint) = error.help()
     {
@@ -201,14 +205,26 @@ const WRITABLE: &str = "`--root` chooses a directory that this user may write to
 
 /// Returns what a registry or the way to it is to blame for.
 fn registry_error(error: &Error) -> Option<&registry::Error> {
-    match error {
-        Error::Engine(
-            engine::Error::Registry(error)
-            | engine::Error::Exec(exec::Error::Registry(error))
-            | engine::Error::Step { source: exec::Error::Registry(error), .. },
-        ) => Some(error),
+    match (error, exec_error(error)) {
+        (Error::Engine(engine::Error::Registry(error)), _) | (_, Some(exec::Error::Registry(error))) => Some(error),
         _ => None,
     }
+}
+
+/// Returns what went wrong with layers, for a step, a container or without either.
+fn exec_error(error: &Error) -> Option<&exec::Error> {
+    let mut error = match error {
+        Error::Engine(
+            engine::Error::Exec(error)
+            | engine::Error::Step { source: error, .. }
+            | engine::Error::Container(container::Error::Exec(error)),
+        ) => error,
+        _ => return None,
+    };
+    while let exec::Error::Behind(behind) = error {
+        error = behind;
+    }
+    Some(error)
 }
 
 #[cfg(test)]
@@ -260,5 +276,20 @@ for another machine, where `kiln shell f.oci.tar` opens it: f.oci.tar
         let error = Error::File { action: "write", path: "/x".into(), source };
         let expected = "error: cannot write /x\ncaused by: no storage space\nhint: `kiln rmi` frees space; `--root` puts the store on another disk\n";
         assert_eq!(text(&error, Style::Plain), expected);
+    }
+
+    #[test]
+    fn a_lost_layer_is_had_again_from_where_it_came() {
+        let lost = || exec::Error::LostLayer(crate::oci::DiffId::new(crate::oci::Digest::of(b"layer")));
+        for error in [
+            engine::Error::Exec(lost()),
+            engine::Error::Exec(exec::Error::Behind(std::sync::Arc::new(lost()))),
+            engine::Error::Container(container::Error::Exec(lost())),
+        ] {
+            let text = text(&Error::Engine(error), Style::Plain);
+            let hint = text.lines().last().unwrap();
+            assert!(hint.starts_with("hint: `kiln pull`") && hint.contains("`--no-cache`"), "{text}");
+            assert_eq!(text.matches("--no-cache").count(), 1, "{text}");
+        }
     }
 }

@@ -237,7 +237,7 @@ impl Args {
             return Err(Error::Usage(format!("there is no flag `{image}`; `kiln run --help` lists those there are")));
         }
         if let Some(name) = self.name.as_ref().filter(|name| !engine::is_name(name)) {
-            let allowed = "letters and digits, and after the first of them `_`, `.` and `-`";
+            let allowed = "two characters at least, letters and digits, and after the first of them `_`, `.` and `-`";
             return Err(Error::Usage(format!("`{name}` is no name for a container: {allowed}")));
         }
         if let Some(workdir) = self.workdir.as_ref().filter(|path| !path.starts_with('/')) {

@@ -62,6 +62,17 @@ pub enum Error {
         /// Where it was looked for, such as `in the container`.
         place: &'static str,
     },
+    /// A link on the way to what is to be copied, or to where, leads to nothing.
+    // Quoted, because a process of the container may have written it.
+    #[error("{} is a link to {target:?}, which is not {place}", link.display())]
+    LostLink {
+        /// The link.
+        link: PathBuf,
+        /// What it says.
+        target: PathBuf,
+        /// Where it was looked for, such as `in the container`.
+        place: &'static str,
+    },
     /// What is to be copied, or where to, is no directory and should be.
     #[error("{} is not a directory", path.display())]
     NotADirectory {

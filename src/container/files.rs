@@ -2,6 +2,7 @@
 //! its processes have made.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -36,6 +37,12 @@ pub struct Place<'a> {
     pub path: PathBuf,
     /// Whether it is in a container.
     pub is_container: bool,
+}
+
+impl Place<'_> {
+    fn name(&self) -> &'static str {
+        if self.is_container { "in the container" } else { "on this machine" }
+    }
 }
 
 impl Containers {
@@ -95,7 +102,8 @@ struct Source {
 /// Copies a file, or a directory with all in it, by the rules of `docker cp`.
 ///
 /// # Errors
-/// [`Error::NoFile`], [`Error::NotADirectory`], [`Error::DirectoryOverFile`], those of reading and writing files.
+/// [`Error::NoFile`], [`Error::LostLink`], [`Error::NotADirectory`], [`Error::DirectoryOverFile`], those of reading and
+/// writing files.
 pub fn copy(from: &Place<'_>, to: &Place<'_>, options: CopyOptions, cancel: &Cancel) -> Result<(), Error> {
     let source = find(from, options.follow)?;
     let (into, name) = destination(&source, to)?;
@@ -120,10 +128,11 @@ fn destination(source: &Source, to: &Place<'_>) -> Result<(OwnedFd, Vec<u8>), Er
         Some(FileType::Directory) => Ok((to.root.open_directory(&path)?, source.name.clone())),
         Some(_) if source.is_directory => Err(Error::DirectoryOverFile { path: to.path.clone() }),
         Some(_) if wants_directory(&to.path) => Err(not_a_directory()),
-        None if wants_directory(&to.path) && !source.is_directory => Err(not_a_directory()),
+        None if wants_directory(&to.path) && !source.is_directory => Err(lost_link(to).unwrap_or_else(not_a_directory)),
         Some(_) | None => {
             let (parent, name) = to.root.open_parent(&path).map_err(|error| match error.is_not_found() {
-                true => missing(to),
+                // What a copy makes need not be there, but its directory.
+                true => lost_link(to).unwrap_or_else(|| no_file(to, to.path.parent().unwrap_or(&to.path))),
                 false => error.into(),
             })?;
             Ok((parent, name.to_vec()))
@@ -199,8 +208,23 @@ fn carry(
 }
 
 fn missing(place: &Place<'_>) -> Error {
-    let place_name = if place.is_container { "in the container" } else { "on this machine" };
-    Error::NoFile { path: place.path.clone(), place: place_name }
+    lost_link(place).unwrap_or_else(|| no_file(place, &place.path))
+}
+
+fn no_file(place: &Place<'_>, path: &Path) -> Error {
+    Error::NoFile { path: path.to_owned(), place: place.name() }
+}
+
+/// Returns what to say where a link on the way leads to nothing: it is there itself, and whoever is told that it is not
+/// would look in the wrong place.
+fn lost_link(place: &Place<'_>) -> Option<Error> {
+    let path = place.path.as_os_str().as_bytes();
+    let ends = (1..=path.len()).filter(|&end| path[end - 1] != b'/' && path.get(end).is_none_or(|&next| next == b'/'));
+    let missing = ends.map(|end| &path[..end]).find(|part| !matches!(lookup(place, part), Ok(Some(_))))?;
+    let (parent, name) = place.root.open_parent(missing).ok()?;
+    let target = rustix::fs::readlinkat(&parent, os_path(name), Vec::new()).ok()?.into_bytes();
+    let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+    Some(Error::LostLink { link: path(missing), target: path(&target), place: place.name() })
 }
 
 fn wants_directory(path: &Path) -> bool {
@@ -359,6 +383,29 @@ mod tests {
         symlink("dir/target", directory.path().join("b/to")).unwrap();
         copied(&a, "/file", &b, "/to").unwrap();
         assert_eq!(fs::read_to_string(directory.path().join("b/dir/target")).unwrap(), "1");
+    }
+
+    #[test]
+    fn a_link_that_leads_to_nothing_is_named() {
+        let (directory, a, b) = roots();
+        for root in ["a", "b"] {
+            symlink("/none/x\u{1b}", directory.path().join(root).join("lost")).unwrap();
+            symlink("../lost", directory.path().join(root).join("d/on")).unwrap();
+        }
+        let follow = CopyOptions { follow: true, ..CopyOptions::default() };
+        for (from, to, expected) in [
+            ("/file", "/lost", "/lost is a link to \"/none/x\\u{1b}\", which is not on this machine"),
+            ("/file", "/lost/", "/lost is a link to \"/none/x\\u{1b}\", which is not on this machine"),
+            ("/file", "/lost/in/it", "/lost is a link to \"/none/x\\u{1b}\", which is not on this machine"),
+            ("/file", "/d/on/it", "/d/on is a link to \"../lost\", which is not on this machine"),
+            ("/lost", "/new", "/lost is a link to \"/none/x\\u{1b}\", which is not on this machine"),
+            ("/lost/in/it", "/new", "/lost is a link to \"/none/x\\u{1b}\", which is not on this machine"),
+            ("/file", "/none/deep/new", "there is no /none/deep on this machine"),
+            ("/none/file", "/new", "there is no /none/file on this machine"),
+        ] {
+            let error = copy(&place(&a, from), &place(&b, to), follow, &Cancel::new()).unwrap_err();
+            assert_eq!(error.to_string(), expected, "{from} {to}");
+        }
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub enum Error {
         actual: DiffId,
     },
     /// A layer is known and its bytes are not here, nor is it known where to fetch them.
-    #[error("the bytes of layer {0} are no longer in the store; build again with `--no-cache`")]
+    #[error("the bytes of layer {0} are no longer in the store")]
     LostLayer(DiffId),
     /// A manifest in the store cannot be read.
     #[error(transparent)]

@@ -295,6 +295,10 @@ fn flags_are_dockers() {
         }
         assert_eq!(sandbox.sh(&[&["--rm"], flags].concat(), script).ok(), expected, "{flags:?}");
     }
+    for name in ["a", "-a", "a/b"] {
+        let error = sandbox.kiln(&["run", "--name", name, "test"]).fails(125);
+        assert!(error.contains("two characters at least, letters and digits"), "{error}");
+    }
     let cid = sandbox.path("cid").display().to_string();
     sandbox.sh(&["--cidfile", &cid, "-l", "a=b"], "true").ok();
     assert_eq!(fs::read_to_string(&cid).unwrap(), sandbox.containers()[0]["ID"].as_str().unwrap());
