@@ -77,7 +77,7 @@ fn command() -> Command {
                 Some("IMAGE" | "SOURCE_IMAGE" | "TARGET_IMAGE") => &[images],
                 Some("CONTAINER") => &[containers],
                 Some("BUILD" | "ID" | "STEP|BUILD[:STEP]") => &[builds],
-                Some("A" | "B") => &[images, containers, files],
+                Some("A" | "B" | "NAME[@STEP]") => &[images, containers, files],
                 Some("SOURCE" | "TARGET") => &[places, files],
                 Some("DIR") => return argument.value_hint(ValueHint::DirPath),
                 Some("FILE" | "PATH|URL|-") => return argument.value_hint(ValueHint::AnyPath),

@@ -16,7 +16,6 @@ use crate::oci::Platform;
 /// is thrown away, but in cache mounts. Of a failed step, secrets are there again with `--secret`.
 #[derive(Debug, clap::Args)]
 #[command(
-    verbatim_doc_comment,
     override_usage = "kiln shell [OPTIONS] [NAME] [-- COMMAND [ARG]...]",
     after_help = "NAME is one of
   nothing     the last step that failed in this directory, or else anywhere
@@ -40,7 +39,7 @@ pub(super) struct Args {
     #[command(flatten)]
     progress: progress::Args,
     /// What to look into
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME[@STEP]")]
     name: Option<String>,
     /// What to run in place of a shell
     #[arg(last = true, value_name = "COMMAND")]

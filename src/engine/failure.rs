@@ -103,9 +103,14 @@ impl Step<'_> {
         };
         let record = self.containers.keep_failure(step, &failed)?;
         let bundle = match &self.job.options.on_failure {
-            OnFailure::Bundle(path) => Some(self.bundle(&record, path.as_deref())?),
-            OnFailure::Keep | OnFailure::Discard => None,
+            OnFailure::Bundle(path) => self.bundle(&record, path.as_deref()),
+            OnFailure::Keep | OnFailure::Discard => Ok(None),
         };
+        let bundle = bundle.unwrap_or_else(|error| {
+            let message = format!("there is no archive of the failed step: {}", with_causes(&error));
+            self.job.observer().observe(Event::Warning { message });
+            None
+        });
         Ok(Some(Left { container: record.name, bundle }))
     }
 
@@ -139,7 +144,7 @@ impl Step<'_> {
     }
 
     /// Writes an archive of the files that a failed step has left, with what is needed to look at them elsewhere.
-    fn bundle(&self, record: &ContainerRecord, path: Option<&Path>) -> Result<PathBuf, Error> {
+    fn bundle(&self, record: &ContainerRecord, path: Option<&Path>) -> Result<Option<PathBuf>, Error> {
         let engine = self.job.engine;
         let observer = nobody();
         let asker = Asker { step: None, observer: &observer, cancel: self.job.cancel };
@@ -168,7 +173,7 @@ impl Step<'_> {
         let images = engine.packer(&self.job.observer(), self.job.cancel).images(&[image], Wanted::asked(None))?;
         let path = path.map_or_else(|| PathBuf::from(format!("{}.oci.tar", record.name)), Path::to_owned);
         save(&engine.store, &images[0], &path, self.job.cancel)?;
-        Ok(path)
+        Ok(Some(path))
     }
 }
 

@@ -57,6 +57,8 @@ fn names_of_images_containers_and_builds_are_completed() {
         (&["kiln", "push", "oth"], &["other:latest"]),
         (&["kiln", "diff", "other", "mi"], &["mine"]),
         (&["kiln", "rm", "m"], &["mine"]),
+        (&["kiln", "shell", "--before", "tool:"], &["tool:1", "tool:2"]),
+        (&["kiln", "shell", "mi"], &["mine"]),
         (&["kiln", "cp", "mi"], &["mine:"]),
         (&["kiln", "cp", "con"], &["context/"]),
         (&["kiln", "why", "--build", id], &[id]),

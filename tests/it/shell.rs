@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::containers::{Terminal, users};
+use crate::support::registry::Registry;
 use crate::support::{Image, Need, Sandbox, User, planted, ran, require};
 
 /// A file whose last step, of the user `$USER`, fails after it has changed files.
@@ -239,6 +240,34 @@ fn an_image_is_looked_into_after_and_before_any_step() {
 }
 
 #[test]
+fn an_image_in_a_registry_is_looked_into_without_a_name_for_it_here() {
+    if !(require(Need::Busybox) && require(Need::UserNamespaces) && require(Need::Registry)) {
+        return;
+    }
+    let registry = Registry::start();
+    let name = format!("{}/a:1", registry.host());
+    let sandbox = Sandbox::new().busybox("ENV A=1\nRUN echo one > /one\n");
+    sandbox.kiln(&["build", "-q", "--push", "-t", &name, "context"]).ok();
+    let other = Sandbox::new();
+    assert_eq!(other.look(&[&name], "cat /one; echo $A"), "one\n1\n");
+    assert_eq!(other.look(&["--before", &format!("{name}@4")], "ls /one 2> /dev/null; echo $A"), "1\n");
+    assert_eq!(other.kiln(&["images", "-q"]).ok(), "");
+}
+
+#[test]
+fn a_shell_reads_what_is_typed_elsewhere() {
+    if !require(Need::Busybox) || !require(Need::UserNamespaces) {
+        return;
+    }
+    let sandbox = Sandbox::new().busybox("RUN echo x > /x; false\n");
+    sandbox.fails_to_build(&[]);
+    fs::write(sandbox.path("script"), "cat /x\nexit 4\n").unwrap();
+    let mut command = sandbox.command(&["shell"]);
+    let ran = ran(command.stdin(fs::File::open(sandbox.path("script")).unwrap()));
+    assert_eq!((ran.code, &*ran.stdout), (Some(4), "x\n"), "{}", ran.stderr);
+}
+
+#[test]
 fn an_image_without_a_shell_needs_a_command() {
     if !require(Need::Busybox) || !require(Need::UserNamespaces) {
         return;
@@ -347,6 +376,35 @@ fn a_bundle_opens_on_another_machine() {
         assert_eq!(fs::read_to_string(rootfs.join("rootfs/d/partial")).unwrap(), "partial\n");
         assert!(!rootfs.join("rootfs/run/secrets/token").exists());
     }
+}
+
+#[test]
+fn a_bundle_that_cannot_be_written_is_said_and_the_rest_is_as_ever() {
+    if !require(Need::Busybox) || !require(Need::UserNamespaces) {
+        return;
+    }
+    let sandbox = Sandbox::new().busybox("RUN echo x > /x; false\n");
+    fs::write(sandbox.path("file"), "").unwrap();
+    let failure = sandbox.kiln(&["build", "--progress=plain", "--on-failure=bundle=file/f.tar", "context"]).fails(1);
+    assert!(failure.contains("no archive of the failed step") && failure.contains("kiln shell"), "{failure}");
+    assert_eq!(sandbox.look(&[], "cat /x"), "x\n");
+    assert!(sandbox.kiln(&["build", "--on-failure=archive", "context"]).fails(2).contains("bundle=FILE"));
+}
+
+#[test]
+fn a_step_over_nothing_is_looked_into_with_what_it_had_mounted() {
+    if !require(Need::Busybox) || !require(Need::UserNamespaces) {
+        return;
+    }
+    let text = "FROM scratch\nRUN --mount=from=base,target=/m [\"/m/bin/busybox\", \"false\"]\n";
+    let sandbox = Sandbox::new().busybox(text);
+    sandbox.fails_to_build(&["--on-failure=bundle=f.tar"]);
+    let seen = sandbox.kiln(&["shell", "--", "/m/bin/busybox", "echo", "hi"]).ok();
+    assert_eq!(seen, "hi\n");
+    assert!(sandbox.kiln(&["shell"]).fails(125).contains("neither bash nor sh"));
+    // As a RUN leaves them in a layer.
+    assert_eq!(sandbox.kiln(&["diff", "failed"]).ok(), "A /dev\nA /proc\nA /sys\n");
+    assert!(sandbox.kiln(&["shell", "f.tar"]).fails(125).contains("neither bash nor sh"));
 }
 
 /// Somebody else's archive gets no more of this machine than any image does.
