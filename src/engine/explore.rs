@@ -52,7 +52,6 @@ pub struct Beginning {
 /// What is known of something before its layers are merged.
 struct Survey {
     provenance: Provenance,
-    indexes: Vec<Arc<Index>>,
     unreadable: BTreeMap<usize, Error>,
     contents: Contents,
 }
@@ -72,8 +71,12 @@ impl Engine {
         observer: Arc<dyn Observe>,
         cancel: &Cancel,
     ) -> Result<Exploration, Error> {
-        let Survey { provenance, indexes, unreadable, contents } = self.survey(name, options, observer, cancel)?;
-        let (strata, root) = (Strata::of(indexes), self.store.root().to_owned());
+        let (survey, indexes) = self.survey(name, options, observer, cancel)?;
+        // Each reads all indexes.
+        let (usage, strata) = rayon::join(|| Usage::of(&indexes), || Strata::of(indexes.clone()));
+        let Survey { mut provenance, unreadable, contents } = survey;
+        provenance.usage = usage;
+        let root = self.store.root().to_owned();
         Ok(Exploration { provenance, strata, unreadable, contents, root })
     }
 
@@ -88,17 +91,21 @@ impl Engine {
         observer: Arc<dyn Observe>,
         cancel: &Cancel,
     ) -> Result<Provenance, Error> {
-        let survey = self.survey(name, options, observer, cancel)?;
-        survey.unreadable.into_values().next().map_or(Ok(survey.provenance), Err)
+        let (mut survey, indexes) = self.survey(name, options, observer, cancel)?;
+        if let Some((_, error)) = survey.unreadable.pop_first() {
+            return Err(error);
+        }
+        Ok(Provenance { usage: Usage::of(&indexes), ..survey.provenance })
     }
 
+    /// Finds out what there is to say without merging layers, and what is in them; nothing of what they take yet.
     fn survey(
         &self,
         name: &str,
         options: &DiffOptions,
         observer: Arc<dyn Observe>,
         cancel: &Cancel,
-    ) -> Result<Survey, Error> {
+    ) -> Result<(Survey, Vec<Arc<Index>>), Error> {
         let job = Job::new(self, options, observer, cancel);
         let mut side = job.readable_side(name)?;
         let mut unreadable = std::mem::take(&mut side.unreadable);
@@ -125,9 +132,9 @@ impl Engine {
             image_id: side.image.as_ref().map(Image::id),
             base,
             items: self.side_items(&side, build.as_ref())?,
-            usage: Usage::of(&indexes),
+            usage: Usage::default(),
         };
-        Ok(Survey { provenance, indexes, unreadable, contents: self.contents(side, options) })
+        Ok((Survey { provenance, unreadable, contents: self.contents(side, options) }, indexes))
     }
 
     /// Returns the build that made an image, where one is known.

@@ -48,16 +48,21 @@ impl Usage {
         let mut wasted: HashMap<EntryPath, Waste> = HashMap::new();
         for (number, layer) in layers.iter().enumerate().rev() {
             let index = layer.as_ref();
-            let kept = kept_by_links(index, &above);
+            // Contents that are seen by another name of their layer. What is hidden is kept until all names are known:
+            // an index is read once.
+            let (mut kept, mut hidden) = (HashSet::new(), Vec::new());
             for entry in index.entries() {
                 usage.layers[number].count(&entry.kind);
-                let Kind::File { size, .. } = entry.kind else { continue };
-                let Some(hidden_by) = above.hides(&entry.path).filter(|_| !kept.contains(&entry.path[..])) else {
-                    continue;
-                };
+                match (entry.kind, above.hides(&entry.path)) {
+                    (Kind::Hardlink { target }, None) => drop(kept.insert(target)),
+                    (Kind::File { size, .. }, Some(hidden_by)) => hidden.push((entry.path, size, hidden_by)),
+                    _ => {}
+                }
+            }
+            for (path, size, hidden_by) in hidden.into_iter().filter(|(path, ..)| !kept.contains(path)) {
                 usage.layers[number].wasted_bytes += size;
-                let new = || Waste { path: entry.path.clone(), bytes: 0, layers: Vec::new(), hidden_by };
-                let waste = wasted.entry(entry.path.clone()).or_insert_with(new);
+                let new = || Waste { path: path.clone(), bytes: 0, layers: Vec::new(), hidden_by };
+                let waste = wasted.entry(path.clone()).or_insert_with(new);
                 waste.bytes += size;
                 waste.layers.insert(0, number);
             }
@@ -137,15 +142,6 @@ impl Above {
             };
         }
     }
-}
-
-/// Returns the files of a layer whose contents are seen by another name.
-fn kept_by_links(index: &Index, above: &Above) -> HashSet<EntryPath> {
-    let links = index.entries().filter_map(|entry| match entry.kind {
-        Kind::Hardlink { target } => Some((entry.path, target)),
-        _ => None,
-    });
-    links.filter(|(path, _)| above.hides(path).is_none()).map(|(_, target)| target).collect()
 }
 
 #[cfg(test)]
