@@ -56,5 +56,5 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<ExitCode, Error> {
     session.release_signals();
     attend(&mut running, wish)?;
     let exit = running.wait().map_err(|error| engine::Error::Container(error.into()))?;
-    Ok(exit_code(crate::container::code(&exit)))
+    Ok(exit_code(exit.status.shell_code()))
 }

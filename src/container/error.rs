@@ -1,7 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::{FAILED, code_of};
+use super::FAILED;
 use crate::{exec, fs, layer, runtime, store};
 
 /// Why something could not be done with a container.
@@ -100,7 +100,7 @@ impl Error {
     /// Returns the exit code that docker has for it.
     pub fn exit_code(&self) -> i32 {
         match self {
-            Error::Runtime(runtime::Error::Program(error)) => code_of(error),
+            Error::Runtime(runtime::Error::Program(error)) => error.shell_code(),
             _ => FAILED,
         }
     }

@@ -5,7 +5,7 @@ use super::{Containers, Error, Facts, Image, Settings};
 use crate::exec::{Failed, Stack};
 use crate::graph::{self, Host, MountKind};
 use crate::oci::{ContainerConfig, DiffId};
-use crate::runtime::{DEFAULT_HOSTNAME, ExitStatus, Limit, Network};
+use crate::runtime::{DEFAULT_HOSTNAME, Limit, Network};
 use crate::store::{ContainerId, ContainerRecord, NewContainer, NewFailure};
 
 /// What the process of a step was, so that one like it can be started elsewhere. Of secrets it has the ids alone, and
@@ -148,11 +148,7 @@ impl Containers {
             facts: serde_json::to_string(&facts)?,
             failure: Some(NewFailure {
                 project,
-                exit_code: match failed.status {
-                    ExitStatus::Code(code) => code,
-                    ExitStatus::Signal(signal) => 128 + signal,
-                    ExitStatus::OutOfMemory => super::KILLED,
-                },
+                exit_code: failed.exit_code,
                 mounted: recipe.trees.iter().flatten().copied().collect(),
             }),
         };

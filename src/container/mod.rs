@@ -40,7 +40,7 @@ pub use visit::{Visit, Visitor};
 
 use crate::exec::{Asker, Layer, Library, Stack};
 use crate::oci::{Digest, History};
-use crate::runtime::{Exit, ExitStatus, Native, ProgramError, Running, Stdio, remove_stubs};
+use crate::runtime::{Native, Running, Stdio, remove_stubs};
 use crate::store::{self, ContainerId, ContainerRecord, NewContainer, Store};
 use crate::sys::ProcessIdentity;
 
@@ -181,7 +181,7 @@ impl Containers {
     /// Those of the runtime and of the store.
     pub fn wait(&self, container: &ContainerRecord, running: Running) -> Result<i32, Error> {
         let exit = running.wait();
-        let code = exit.as_ref().map_or(KILLED, code);
+        let code = exit.as_ref().map_or(KILLED, |exit| exit.status.shell_code());
         self.ended(container, Some(code))?;
         exit?;
         Ok(code)
@@ -261,28 +261,6 @@ impl Containers {
 
 fn facts(container: &ContainerRecord) -> Result<Facts, Error> {
     Ok(serde_json::from_str(&container.facts)?)
-}
-
-/// Returns the exit code of a process as shells count.
-pub fn code(exit: &Exit) -> i32 {
-    match exit.status {
-        ExitStatus::Code(code) => code,
-        ExitStatus::Signal(signal) => 128 + signal,
-        ExitStatus::OutOfMemory => KILLED,
-    }
-}
-
-/// Returns docker's exit code for a program that could not be started.
-fn code_of(error: &ProgramError) -> i32 {
-    const NOT_INVOKABLE: i32 = 126;
-    const NOT_FOUND: i32 = 127;
-    match error {
-        ProgramError::NotFound { .. } | ProgramError::NotInPath { .. } | ProgramError::NoInterpreter { .. } => {
-            NOT_FOUND
-        }
-        ProgramError::Empty => FAILED,
-        _ => NOT_INVOKABLE,
-    }
 }
 
 /// Docker's exit code where it is not the program's fault.

@@ -33,8 +33,7 @@ impl Visit {
     /// # Errors
     /// Those of the runtime.
     pub fn wait(self) -> Result<i32, Error> {
-        let exit = self.running.wait()?;
-        Ok(super::code(&exit))
+        Ok(self.running.wait()?.status.shell_code())
     }
 }
 

@@ -20,7 +20,7 @@ use super::resolve::Resolver;
 use super::transfer::{Package, Sent};
 use super::verify::OTHER_HOSTNAME;
 use super::{BuildOptions, BuildResult, DockerfileSource, Engine, Error, OutputKind};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{self, Diagnostic};
 use crate::dockerfile::lint::Occasion;
 use crate::exec::{self, Agents, Asker, Executor, Library, Secrets, Setting, Stack, StatCache};
 use crate::frontend::{self, Epoch, Plan, PlanOptions, ResolveImage, ResolvedImage, Unresolved};
@@ -270,11 +270,14 @@ impl Job<'_> {
         let told = |error: Error| ahead.as_ref().and_then(Ahead::failure).unwrap_or(error);
         let solved = self.walk(&plan, &targets, &watched, &stop).map_err(|failure| {
             let left = match &failure {
-                Failure::Step(node, exec::Error::Process { .. }) => self.keep_failed(&plan, *node, &executor, &library),
+                Failure::Step(node, error) if error.exit_code().is_some() => {
+                    self.keep_failed(&plan, *node, &executor, &library)
+                }
                 _ => None,
             };
             match self.told(&plan.graph, failure) {
                 Error::StepFailed(step) => Error::StepFailed(FailedStep { left, ..step }),
+                Error::Diagnostics { file, found } if left.is_some() => with_way_in(file, found),
                 Error::Cancelled => told(Error::Cancelled),
                 error => error,
             }
@@ -454,6 +457,13 @@ impl Job<'_> {
         }
         Ok(())
     }
+}
+
+/// Adds how to look into the step that an error is about, where nothing better is known.
+fn with_way_in(file: diagnostic::Source, mut found: Vec<Diagnostic>) -> Error {
+    let help = "`kiln shell` looks into the files that it was to run over";
+    found.iter_mut().filter(|one| one.help.is_none()).for_each(|one| one.help = Some(help.to_owned()));
+    Error::Diagnostics { file, found }
 }
 
 pub(super) fn mtime(time: Timestamp) -> Mtime {

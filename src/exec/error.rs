@@ -137,6 +137,16 @@ impl Error {
         }
     }
 
+    /// Returns how the process of a step ended, as shells count, or why there was none; none where it is not the process that
+    /// failed.
+    pub fn exit_code(&self) -> Option<i32> {
+        match self {
+            Error::Process { status, .. } => Some(status.shell_code()),
+            Error::Runtime(runtime::Error::Program(error)) => Some(error.shell_code()),
+            _ => None,
+        }
+    }
+
     /// Tells whether it only says that somebody stopped the build.
     pub fn is_cancellation(&self) -> bool {
         match self {

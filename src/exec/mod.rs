@@ -59,7 +59,7 @@ use crate::cache::{Cache, Miss};
 use crate::context::Context;
 use crate::graph::{self, NodeId, Op};
 use crate::remote::Remotes;
-use crate::runtime::{ExitStatus, Native};
+use crate::runtime::Native;
 use crate::snapshot::Active;
 use crate::solve::{Execute, Lookup, Work};
 use crate::store::BuildId;
@@ -127,8 +127,8 @@ pub struct Failed {
     pub(crate) active: Arc<Active>,
     /// The layers of its inputs.
     pub(crate) trees: Vec<Stack>,
-    /// How it ended.
-    pub status: ExitStatus,
+    /// How it ended, as shells count.
+    pub exit_code: i32,
 }
 
 /// Executes the ops of one build.

@@ -81,8 +81,9 @@ impl Executor {
         let root = root(work, run);
         let active = Arc::new(self.library.writable(&root, Asker::of(work))?);
         if let Err(error) = self.process(work, run, &active) {
-            if let Error::Process { status, .. } = error {
-                let failed = Failed { active, trees: work.inputs.iter().map(Output::as_stack).collect(), status };
+            if let Some(exit_code) = error.exit_code() {
+                let trees = work.inputs.iter().map(Output::as_stack).collect();
+                let failed = Failed { active, trees, exit_code };
                 self.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(work.id, failed);
             }
             return Err(error);

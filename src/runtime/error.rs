@@ -141,6 +141,21 @@ pub enum ProgramError {
 }
 
 impl ProgramError {
+    /// Returns the exit code that docker, after the shells, has for a program that could not be started.
+    pub fn shell_code(&self) -> i32 {
+        const NOT_INVOKABLE: i32 = 126;
+        const NOT_FOUND: i32 = 127;
+        /// It is not the program's fault.
+        const FAILED: i32 = 125;
+        match self {
+            ProgramError::NotFound { .. } | ProgramError::NotInPath { .. } | ProgramError::NoInterpreter { .. } => {
+                NOT_FOUND
+            }
+            ProgramError::Empty => FAILED,
+            _ => NOT_INVOKABLE,
+        }
+    }
+
     /// Returns the architecture of a program that this machine does not run.
     pub fn foreign_architecture(&self) -> Option<&str> {
         match self {

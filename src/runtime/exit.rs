@@ -28,6 +28,16 @@ impl ExitStatus {
     pub fn success(self) -> bool {
         self == ExitStatus::Code(0)
     }
+
+    /// Returns it as shells count: 128 and the signal of a process that was killed.
+    pub fn shell_code(self) -> i32 {
+        const KILLED: i32 = 128 + 9;
+        match self {
+            ExitStatus::Code(code) => code,
+            ExitStatus::Signal(signal) => 128 + signal,
+            ExitStatus::OutOfMemory => KILLED,
+        }
+    }
 }
 
 impl fmt::Display for ExitStatus {
@@ -50,6 +60,12 @@ impl fmt::Display for ExitStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn statuses_are_numbers_for_shells() {
+        let statuses = [ExitStatus::Code(3), ExitStatus::Signal(15), ExitStatus::OutOfMemory];
+        assert_eq!(statuses.map(ExitStatus::shell_code), [3, 143, 137]);
+    }
 
     #[test]
     fn statuses_read_as_sentences() {

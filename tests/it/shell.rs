@@ -392,6 +392,32 @@ fn a_bundle_that_cannot_be_written_is_said_and_the_rest_is_as_ever() {
 }
 
 #[test]
+fn a_step_whose_program_is_missing_is_looked_into() {
+    if !require(Need::Busybox) || !require(Need::UserNamespaces) {
+        return;
+    }
+    let sandbox = Sandbox::new().busybox("ENV A=1\nRUN [\"nonesuch\"]\n");
+    let failure = sandbox.fails_to_build(&[]);
+    assert!(failure.contains("nonesuch: not found") && failure.contains("help: `kiln shell`"), "{failure}");
+    assert_eq!(sandbox.look(&[], "echo $A; ls /bin/nonesuch 2> /dev/null; true"), "1\n");
+    assert_eq!(sandbox.containers()[0]["ExitCode"], 127);
+}
+
+#[test]
+fn the_best_shell_that_is_there_is_opened() {
+    if !require(Need::Busybox) || !require(Need::UserNamespaces) {
+        return;
+    }
+    let shell = |name: &str| format!("RUN printf '#!/bin/sh\\necho {name}\\n' > /bin/{name} && chmod +x /bin/{name}\n");
+    let sandbox = Sandbox::new().busybox(&(shell("bash") + "RUN false\n"));
+    sandbox.fails_to_build(&[]);
+    assert_eq!(sandbox.kiln(&["shell"]).ok(), "bash\n");
+    let sandbox = sandbox.busybox(&(shell("bash") + &shell("own") + "ENV SHELL=/bin/own\nRUN false\n"));
+    sandbox.fails_to_build(&[]);
+    assert_eq!(sandbox.kiln(&["shell"]).ok(), "own\n");
+}
+
+#[test]
 fn a_step_over_nothing_is_looked_into_with_what_it_had_mounted() {
     if !require(Need::Busybox) || !require(Need::UserNamespaces) {
         return;
