@@ -8,13 +8,17 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::registry::Registry;
-use crate::support::{Need, Ran, Sandbox, ran, require};
+use crate::support::{Need, Ran, Sandbox, User, ran, require};
 
 const FILE: &str = "FROM scratch\nCOPY one /data/\nCOPY two /data/\n";
 
 /// An image whose second layer replaces a file of the first.
 fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::new()
+    sandbox_of(User::Current)
+}
+
+fn sandbox_of(user: User) -> Sandbox {
+    let sandbox = Sandbox::of(user)
         .file("one/big", "x".repeat(90_000))
         .file("one/conf", "port 1\nhost a\n")
         .file("one/a\u{1b}[31mred", "")
@@ -146,14 +150,25 @@ fn forms(sandbox: &Sandbox) -> Vec<String> {
 
 #[test]
 fn every_side_of_a_diff_can_be_explored() {
-    let from = sandbox();
+    let mut users = vec![User::Current];
+    // Only root can become another user.
+    if require(Need::Root) && require(Need::UserNamespaces) {
+        users.push(User::Single);
+    }
+    for user in users {
+        explore_every_side(user);
+    }
+}
+
+fn explore_every_side(user: User) {
+    let from = sandbox_of(user);
     let rules = ["--max-user-wasted-percent=1", "--format=json"];
     let figures = |sandbox: &Sandbox, image: &str| -> Value {
         serde_json::from_str(&sandbox.kiln(&[&["explore", "--ci", image], &rules[..]].concat()).ok()).unwrap()
     };
     let own = figures(&from, "test");
     for form in forms(&from) {
-        let fresh = Sandbox::new();
+        let fresh = Sandbox::of(user);
         let found = figures(&fresh, &form);
         assert_eq!((&found["bytes"], &found["wasted"]), (&own["bytes"], &own["wasted"]), "{form}");
         assert_eq!(fresh.kiln(&["images", "-q"]).ok(), "", "{form}");
