@@ -260,7 +260,7 @@ fn touches(indexes: &[Arc<Index>], path: &[u8]) -> Vec<Touch> {
         let change = match &before {
             None => TouchKind::Added,
             Some((old, _)) if !is_same(old, &kind) => TouchKind::Content,
-            Some((_, old)) if is_same_metadata(old, &entry.metadata) => TouchKind::Rewritten,
+            Some((_, old)) if old.is_same_but_for_time(&entry.metadata) => TouchKind::Rewritten,
             Some(_) => TouchKind::Metadata,
         };
         let size = if let Kind::File { size, .. } = kind { size } else { 0 };
@@ -297,11 +297,6 @@ fn is_same(one: &Kind, other: &Kind) -> bool {
         (Kind::File { digest: one, .. }, Kind::File { digest: other, .. }) => one == other,
         (one, other) => one == other,
     }
-}
-
-/// Compares all but times.
-fn is_same_metadata(one: &Metadata, other: &Metadata) -> bool {
-    (one.mode, one.uid, one.gid, &one.xattrs) == (other.mode, other.uid, other.gid, &other.xattrs)
 }
 
 #[cfg(test)]

@@ -95,6 +95,13 @@ pub struct Metadata {
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
+impl Metadata {
+    /// Compares all but times.
+    pub fn is_same_but_for_time(&self, other: &Metadata) -> bool {
+        (self.mode, self.uid, self.gid, &self.xattrs) == (other.mode, other.uid, other.gid, &other.xattrs)
+    }
+}
+
 /// One entry of a layer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Entry {

@@ -288,7 +288,7 @@ impl Strata {
         };
         let (Some(old), Some(new)) = (self.resolve(old), self.resolve(new)) else { return Change::Absent };
         let implied = implied_directory();
-        let is_same_metadata = is_same_metadata(
+        let is_same_metadata = Metadata::is_same_but_for_time(
             old.entry.map_or(&implied, |entry| &entry.metadata),
             new.entry.map_or(&implied, |entry| &entry.metadata),
         );
@@ -326,11 +326,6 @@ fn is_same_kind(one: &Kind, other: &Kind) -> bool {
         (Kind::File { digest: one, .. }, Kind::File { digest: other, .. }) => one == other,
         (one, other) => one == other,
     }
-}
-
-/// Compares all but times.
-fn is_same_metadata(one: &Metadata, other: &Metadata) -> bool {
-    (one.mode, one.uid, one.gid, &one.xattrs) == (other.mode, other.uid, other.gid, &other.xattrs)
 }
 
 /// Returns the layers with every entry where it really is.
