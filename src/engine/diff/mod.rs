@@ -9,6 +9,8 @@ mod side;
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 pub use cause::Cause;
 
 use super::{Engine, Error};
@@ -224,7 +226,8 @@ impl Engine {
             let files = job.files(&layers[..place], &layers[..=place], options.most_per_layer)?;
             Ok(LayerDiff { layer, files })
         };
-        summary.layers.into_iter().enumerate().map(diff).collect()
+        // Each reads all indexes below it, and holds no more of them than one entry of each.
+        summary.layers.into_par_iter().enumerate().map(diff).collect()
     }
 }
 
