@@ -14,7 +14,7 @@ use super::fetch::Fetch;
 use super::lint;
 use super::named::{Named, Resolving};
 use super::policy::Policy;
-use super::record::{Recorder, with_causes};
+use super::record::{Recorder, beginning, with_causes};
 use super::reproducible::{EPOCH, commit_time};
 use super::resolve::Resolver;
 use super::transfer::{Package, Sent};
@@ -98,7 +98,7 @@ impl Engine {
     ) -> Result<BuildResult, Error> {
         let policy = Policy::load(options.source_policy.as_deref())?;
         let title = options.tags.first().map_or_else(|| options.context.to_string(), Reference::familiar);
-        let build = self.store.begin_build(&title)?;
+        let build = self.store.begin_build_with(&title, &beginning(options))?;
         let recorder = Arc::new(Recorder::new(observer));
         let job = Job {
             engine: self,

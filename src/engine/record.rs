@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::build::Job;
-use super::{ContextSource, DockerfileSource, Error, Folding, Invocation};
+use super::{BuildOptions, ContextSource, DockerfileSource, Error, Folding, Invocation};
 use crate::cache::Miss;
 use crate::diagnostic::{Lines, Source, Span};
 use crate::exec::Ledger;
@@ -305,6 +305,16 @@ impl Job<'_> {
             Some(DockerfileSource::Text(_)) => "-".to_owned(),
         }
     }
+}
+
+/// Returns what is recorded of a build at its beginning, so that it can be gone on with when it was killed.
+pub(super) fn beginning(options: &BuildOptions) -> String {
+    let (invocation, fresh_since) = (options.invocation.clone(), options.fresh_since);
+    if invocation.is_none() {
+        return String::new();
+    }
+    let facts = BuildFacts { invocation, fresh_since, ..BuildFacts::default() };
+    serde_json::to_string(&facts).expect("facts are plain data")
 }
 
 /// Returns why a build failed, in one line: of what is wrong in the file, the first.

@@ -93,7 +93,7 @@ pub struct BuildRecord {
     pub project: String,
     /// Digest of the image's manifest, or of the index; none where nothing came of it.
     pub image: Option<Digest>,
-    /// What else is known of it, in a form of those who wrote it; empty while it runs.
+    /// What else is known of it, in a form of those who wrote it; while it runs, only what was known at its beginning.
     pub facts: String,
 }
 
@@ -158,13 +158,19 @@ impl Store {
     /// # Errors
     /// Those of the database.
     pub fn begin_build(&self, title: &str) -> Result<BuildId, Error> {
+        self.begin_build_with(title, "")
+    }
+
+    /// Begins the record of a build of which this is known already, should nobody be left to end it.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn begin_build_with(&self, title: &str, facts: &str) -> Result<BuildId, Error> {
         let id = BuildId::random();
         self.database().write(|transaction| {
-            transaction.prepare_cached("INSERT INTO builds(id, title, started) VALUES(?, ?, ?)")?.execute(params![
-                id.0,
-                title,
-                now()
-            ])?;
+            let mut insert =
+                transaction.prepare_cached("INSERT INTO builds(id, title, started, facts) VALUES(?, ?, ?, ?)")?;
+            insert.execute(params![id.0, title, now(), facts])?;
             Ok(())
         })?;
         Ok(id)

@@ -1,6 +1,8 @@
 //! `kiln build --resume`: going on with a build that failed.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::time::{Duration, Instant};
 
 use crate::containers::users;
 use crate::support::{Need, Ran, Sandbox, User, planted, ran, require};
@@ -66,6 +68,31 @@ fn a_build_that_ignores_the_cache_goes_on_with_what_it_has_made() {
     let seen = sandbox.kiln(&["run", "--rm", "test", "cat", "/random"]).ok();
     assert_ne!(seen, old);
     assert_eq!(sandbox.counts(), [2, 3, 2]);
+}
+
+#[test]
+fn a_build_that_was_killed_goes_on() {
+    if !require(Need::Busybox) || !require(Need::UserNamespaces) {
+        return;
+    }
+    let sandbox = Sandbox::new().busybox(
+        "RUN cat /proc/sys/kernel/random/uuid > /random\nRUN --mount=type=bind,target=/ctx cat /random; test -e /ctx/wanted || sleep 600\n",
+    );
+    let mut build = sandbox.start(&["build", "--progress=plain", "-t", "test", "context"]);
+    let mut seen = BufReader::new(build.stderr.take().unwrap()).lines().map(Result::unwrap);
+    // `#5 0.123 UUID`: then the layer before is written, or soon.
+    let line = seen.find(|line| line.split(' ').nth(2).is_some_and(|word| word.len() == 36)).unwrap();
+    let known = || sandbox.kiln(&["plan", "--format=json", "context"]).stdout.contains("\"would_run\":1");
+    let begun = Instant::now();
+    while !known() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the first layer is not written");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    build.kill().unwrap();
+    build.wait().unwrap();
+    sandbox.write("wanted", "");
+    sandbox.resume(&[]).ok();
+    assert!(line.ends_with(sandbox.image("test").file("/random").trim()), "{line}");
 }
 
 #[test]
