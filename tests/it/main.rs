@@ -25,6 +25,7 @@ mod fold;
 mod goldens;
 mod grammar;
 mod image_diff;
+mod image_diff_peers;
 mod images;
 mod interrupt;
 mod isolation;
