@@ -20,10 +20,10 @@ impl Tail {
     pub(super) fn push(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             if !self.open {
-                if self.lines.len() == TAIL_LINES {
-                    self.lines.pop_front();
-                }
-                self.lines.push_back(Vec::new());
+                let oldest = if self.lines.len() == TAIL_LINES { self.lines.pop_front() } else { None };
+                let mut line = oldest.unwrap_or_default();
+                line.clear();
+                self.lines.push_back(line);
             }
             self.open = !piece.ends_with(b"\n");
             let text = piece.strip_suffix(b"\n").unwrap_or(piece);

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, major, minor, openat, readlinkat, statat};
 
-use crate::fs::{At, Error as FsError, os_path, xattrs};
+use crate::fs::{At, Error as FsError, SparseReader, os_path, xattrs};
 use crate::oci::{Digest, Hasher};
 
 use super::unpack::names;
@@ -266,8 +266,9 @@ impl<'a, W: Write> Walk<'a, W> {
         let (major, minor) = (major(stat.st_rdev), minor(stat.st_rdev));
         match kind {
             FileType::RegularFile => {
-                let mut reader = self.open_file(name)?;
-                let size = fstat(&reader).at("look at", self.shown())?.st_size as u64;
+                let file = self.open_file(name)?;
+                let size = fstat(&file).at("look at", self.shown())?.st_size as u64;
+                let mut reader = SparseReader::new(file);
                 self.out.append(&self.path, &metadata, Content::File { size, reader: &mut reader })
             }
             FileType::Symlink => {
@@ -299,7 +300,7 @@ impl<'a, W: Write> Walk<'a, W> {
 
     fn digest(&self, name: &[u8]) -> Result<Digest, Error> {
         let mut hasher = Hasher::new();
-        let mut file = self.open_file(name)?;
+        let mut file = SparseReader::new(self.open_file(name)?);
         let mut buffer = vec![0; 128 << 10];
         loop {
             match std::io::Read::read(&mut file, &mut buffer) {

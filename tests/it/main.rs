@@ -4,6 +4,7 @@ mod add;
 mod architecture;
 mod archives;
 mod args;
+mod bounds;
 mod build;
 mod builds;
 mod cache;

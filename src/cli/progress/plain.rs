@@ -123,7 +123,8 @@ impl<W: Write> Plain<W> {
     /// Shows or keeps lines of a section, which may be its last.
     fn lines(&mut self, section: Section, lines: &[String], ended: bool, at: Duration) {
         let (number, _) = self.number_and_title(section);
-        let mut text: String = lines.iter().map(|line| format!("#{number} {line}\n")).collect();
+        let prefix = format!("#{number} ");
+        let mut text: String = lines.iter().flat_map(|line| [&prefix, line.as_str(), "\n"]).collect();
         if ended {
             text.push_str(self.folding.end());
         }
@@ -182,7 +183,7 @@ impl<W: Write> Plain<W> {
     fn finished(&mut self, id: StepId, outcome: &Outcome, duration: Duration, at: Duration) {
         let Some(step) = self.steps.get_mut(id) else { return };
         let was_started = step.started.is_some();
-        let mut lines: Vec<String> = step.rest().iter().map(|line| timed(line, step.elapsed(at))).collect();
+        let mut lines: Vec<String> = timed(&step.rest(), step.elapsed(at));
         lines.push(match outcome {
             Outcome::Cached => "CACHED".to_owned(),
             Outcome::Done => format!("DONE {}", text::seconds(duration)),
@@ -194,8 +195,14 @@ impl<W: Write> Plain<W> {
     }
 }
 
-fn timed(line: &str, elapsed: Duration) -> String {
-    format!("{:.3} {}", elapsed.as_secs_f64(), text::last_overwrite(line)).trim_end().to_owned()
+/// Puts a time in front of each line. Steps may print millions of lines, and a number is written slowly.
+fn timed(lines: &[String], elapsed: Duration) -> Vec<String> {
+    let time = format!("{:.3}", elapsed.as_secs_f64());
+    let timed = |line: &String| match text::last_overwrite(line).trim_end() {
+        "" => time.clone(),
+        line => [&time, " ", line].concat(),
+    };
+    lines.iter().map(timed).collect()
 }
 
 impl<W: Write + Send> View for Plain<W> {
@@ -218,7 +225,7 @@ impl<W: Write + Send> View for Plain<W> {
             Event::Output { step: id, stream, text } => {
                 let Some(step) = self.steps.get_mut(*id) else { return };
                 let elapsed = step.elapsed(at);
-                let lines: Vec<String> = step.output(*stream, text).iter().map(|line| timed(line, elapsed)).collect();
+                let lines = timed(&step.output(*stream, text), elapsed);
                 if !lines.is_empty() {
                     self.lines(Section::Step(*id), &lines, false, at);
                 }

@@ -43,13 +43,16 @@ impl Steps {
 }
 
 impl Step {
-    /// Adds output and returns the lines that are whole now.
+    /// Adds output and returns the lines that are whole now, or as long as lines may be.
     pub(super) fn output(&mut self, stream: Stream, text: &str) -> Vec<String> {
         let partial = self.partial(stream);
-        partial.push_str(text);
-        let Some(end) = partial.rfind('\n') else { return Vec::new() };
-        let rest = partial.split_off(end + 1);
-        let whole = std::mem::replace(partial, rest);
+        let Some(end) = text.rfind('\n') else {
+            partial.push_str(text);
+            return shortened(partial).into_iter().collect();
+        };
+        let mut whole = std::mem::take(partial);
+        whole.push_str(&text[..=end]);
+        partial.push_str(&text[end + 1..]);
         whole.lines().map(str::to_owned).collect()
     }
 
@@ -72,6 +75,20 @@ impl Step {
     }
 }
 
+/// How much of a line waits for its end. What a program prints without one must not fill memory.
+const LINE_BYTES: usize = 64 << 10;
+
+/// Shortens the beginning of a line that has become too long by what it has overwritten itself. If that is not enough, it
+/// is returned as a line, and what follows is another.
+fn shortened(partial: &mut String) -> Option<String> {
+    if partial.len() <= LINE_BYTES {
+        return None;
+    }
+    let shown = partial.trim_end_matches('\r').rfind('\r').map_or(0, |overwritten| overwritten + 1);
+    partial.drain(..shown);
+    (partial.len() > LINE_BYTES).then(|| std::mem::take(partial))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +108,13 @@ mod tests {
         assert!(step.output(Stream::Stdout, "on").is_empty());
         assert_eq!(step.output(Stream::Stderr, "error\r\n"), ["error"]);
         assert_eq!(step.output(Stream::Stdout, "e\n\ntwo"), ["one", ""]);
+        // Of a line without an end no more is kept than anybody reads, and of a progress bar what it shows.
+        let bar: Vec<String> =
+            (0..LINE_BYTES).flat_map(|at| step.output(Stream::Stderr, &format!("\r{at} %"))).collect();
+        assert!(bar.is_empty() && step.partial(Stream::Stderr).len() <= LINE_BYTES);
+        let flood: Vec<String> = (0..5).flat_map(|_| step.output(Stream::Stderr, &"x".repeat(LINE_BYTES))).collect();
+        assert_eq!(flood.iter().map(|line| line.trim_start_matches(|c| c != 'x').len()).sum::<usize>(), 5 * LINE_BYTES);
+        assert!(step.output(Stream::Stderr, "\n").len() <= 1);
         assert_eq!(step.rest(), ["two"]);
         assert!(step.rest().is_empty());
     }
