@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 use super::*;
 use crate::layer::{Entry, EntryPath, Index, IndexBytes, Kind, Metadata, Mtime, View};
@@ -325,7 +326,12 @@ const EVERYTHING: &[&str] = &[
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 1000,
+        // What once failed is tried again each time.
+        failure_persistence: Some(Box::new(FileFailurePersistence::SourceParallel("testdata/regressions"))),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn merging_finds_what_comparing_trees_finds((before, after) in any_sides(PLAIN)) {
