@@ -414,9 +414,8 @@ impl Job<'_> {
             library.fetch(&stack, asker)?;
             let shaped = self.shaped(planned, &stack, plan.epoch, library, asker)?;
             images.push(assemble(planned, library, &shaped, created, times, asker)?);
-            let of_layers = planned.history.iter().filter_map(|item| item.layer).zip(shaped.keeps());
-            let of_layers = of_layers.filter(|(_, keeps)| *keeps);
-            steps.push(of_layers.map(|(node, _)| plan.graph.node(node).step.title.clone()).collect());
+            let of_layers = planned.history.iter().filter_map(|item| item.layer);
+            steps.push(shaped.makers(of_layers.map(|node| plan.graph.node(node).step.title.clone())));
             stacks.push(shaped.stack);
         }
         let index = plan.is_index.then(|| image::index(&images));

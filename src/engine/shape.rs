@@ -37,9 +37,10 @@ pub(super) struct Shaped {
 }
 
 impl Shaped {
-    /// Returns what became of the layers of a step that made some of them, in the order of the history.
-    pub(super) fn keeps(&self) -> impl Iterator<Item = bool> {
-        self.keeps.iter().copied()
+    /// Returns what made each layer that is not of the base image, given the titles of the steps that made one.
+    pub(super) fn makers(&self, titles: impl Iterator<Item = String>) -> Vec<String> {
+        let own = titles.zip(&self.keeps).filter(|(_, keeps)| **keeps).map(|(title, _)| title);
+        own.chain(self.is_merged.then(|| "all steps".to_owned())).collect()
     }
 
     /// Brings a history, of which the first `own` items are the base image's, into agreement with the layers.
@@ -49,7 +50,7 @@ impl Shaped {
             base.iter_mut().for_each(|item| item.empty_layer = true);
         }
         let with_layer = steps.iter_mut().filter(|item| !item.empty_layer);
-        for (item, keeps) in with_layer.zip(self.keeps()) {
+        for (item, keeps) in with_layer.zip(&self.keeps) {
             item.empty_layer = !keeps;
         }
         if self.is_merged {

@@ -39,11 +39,14 @@ impl Library {
     ) -> Result<Refolded, Error> {
         let upper = &stack.layers()[base..];
         let count = if sort == Sort::One { 1 } else { upper.len() };
-        let diff_ids = stack.diff_ids()?;
-        let recipe = |out| {
-            let how = format!("{sort:?}");
-            Recipe::new(json!({ "fold": VERSION, "how": how, "base": base, "layers": diff_ids, "layer": out }))
+        // Who has many layers asks for each of them, so each key says the others in few bytes.
+        let chain = stack.chain_id()?;
+        let how = match sort {
+            Sort::FirstOwner => "first owner",
+            Sort::One => "one",
         };
+        let recipe =
+            |out| Recipe::new(json!({ "fold": VERSION, "how": how, "base": base, "stack": chain, "layer": out }));
         let cache = Cache::new(self.store());
         let known = (0..count).map(|out| cache.lookup(&recipe(out).key()));
         let known: Option<Vec<_>> = known.collect::<Result<_, _>>()?;

@@ -336,7 +336,13 @@ fn verifying_names_the_file_and_the_step() {
         assert!(!sandbox.kiln(&["images"]).ok().contains("test"));
     }
     let sandbox = Sandbox::new().busybox("RUN echo same > /same; mkdir /d; touch /d/e\n");
+    for folding in ["--compact", "--squash", "--squash=all"] {
+        built(&sandbox, &["--verify", folding]);
+    }
     built(&sandbox, &["--verify"]);
+    let sandbox = Sandbox::new().busybox("RUN hostname > /name\nRUN echo fine > /fine\n");
+    let text = sandbox.build_with(&["--verify", "--squash"]).unwrap_err().text;
+    assert!(text.contains("/name") && text.contains("all steps"), "{text}");
 }
 
 #[test]
