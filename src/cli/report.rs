@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::name::visible;
 use super::{Error, session};
 use crate::diagnostic::{Diagnostic, Severity, Source, Span, Style, render};
 use crate::engine::{FailedStep, Left};
@@ -88,13 +89,13 @@ fn diagnostics(file: &Source, found: &[Diagnostic], style: Style) -> String {
     }
     let errors = found.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
     let plural = if errors == 1 { "" } else { "s" };
-    text + &headline(&format!("{} has {errors} error{plural}", file.name()), style)
+    text + &headline(&visible(&format!("{} has {errors} error{plural}", file.name())), style)
 }
 
 fn step_failed(title: &str, origin: Option<&(Source, Span)>, status: &str, style: Style) -> String {
     let message = format!("`{title}` {status}");
     match origin {
-        None => headline(&message, style),
+        None => headline(&visible(&message), style),
         Some((source, span)) => {
             // The place may span a heredoc of many lines; its first line is the instruction.
             let text = source.slice(*span);
@@ -144,18 +145,18 @@ fn headline(message: &str, style: Style) -> String {
 }
 
 fn chain(error: &Error, style: Style) -> String {
-    let mut text = headline(&error.to_string(), style);
     let mut said = error.to_string();
+    let mut text = headline(&visible(&said), style);
     for cause in causes(error) {
         let cause = cause.to_string();
         // Some libraries repeat their source in their own message.
         if !said.ends_with(&cause) {
-            let _ = writeln!(text, "caused by: {cause}");
+            let _ = writeln!(text, "caused by: {}", visible(&cause));
             said = cause;
         }
     }
     if let Some(hint) = hint(error) {
-        let _ = writeln!(text, "hint: {hint}");
+        let _ = writeln!(text, "hint: {}", visible(&hint));
     }
     text
 }
@@ -276,6 +277,23 @@ for another machine, where `kiln shell f.oci.tar` opens it: f.oci.tar
         let error = Error::File { action: "write", path: "/x".into(), source };
         let expected = "error: cannot write /x\ncaused by: no storage space\nhint: `kiln rmi` frees space; `--root` puts the store on another disk\n";
         assert_eq!(text(&error, Style::Plain), expected);
+    }
+
+    #[test]
+    fn what_others_wrote_moves_no_cursor() {
+        let hostile = "a\x1b[2Jb\rc\nerror: d";
+        let source = io::Error::other(hostile);
+        let errors = [
+            Error::File { action: "write", path: hostile.into(), source },
+            Error::Engine(engine::Error::Diagnostics {
+                file: Source::new(hostile, format!("RUN {hostile}\n")),
+                found: vec![Diagnostic::error("x", hostile, Span::new(0, 3)).with_label(hostile).with_help(hostile)],
+            }),
+        ];
+        for error in errors {
+            let text = text(&error, Style::Plain);
+            assert!(!text.contains(['\x1b', '\r']) && text.contains('c'), "{text:?}");
+        }
     }
 
     #[test]

@@ -17,22 +17,34 @@ pub fn render(source: &Source, diagnostic: &Diagnostic, style: Style) -> String 
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut snippet = Snippet::source(source.text()).path(source.name());
+    let mut snippet = Snippet::source(source.text()).path(pictured(source.name()));
     for (place, (span, label)) in diagnostic.labels.iter().enumerate() {
         let kind = if place == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
         let annotation = kind.span(span.range());
-        snippet = snippet.annotation(if label.is_empty() { annotation } else { annotation.label(label.as_str()) });
+        snippet = snippet.annotation(if label.is_empty() { annotation } else { annotation.label(pictured(label)) });
     }
     let title = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code);
     let mut report: Vec<Group<'_>> = vec![title.element(snippet)];
     if let Some(help) = &diagnostic.help {
-        report.push(Group::with_title(Level::HELP.secondary_title(help.as_str())));
+        report.push(Group::with_title(Level::HELP.secondary_title(pictured(help))));
     }
     let renderer = match style {
         Style::Plain => Renderer::plain(),
         Style::Coloured => Renderer::styled(),
     };
     renderer.render(&report)
+}
+
+/// Returns a text with pictures of the controls in it, as `annotate_snippets` itself does with the source and the title.
+fn pictured(text: &str) -> String {
+    let picture = |character: char| match character {
+        '\n' => '\n',
+        '\0'..='\x1f' => char::from_u32(0x2400 + character as u32).unwrap_or(char::REPLACEMENT_CHARACTER),
+        '\x7f' => '␡',
+        _ if character.is_control() => char::REPLACEMENT_CHARACTER,
+        _ => character,
+    };
+    text.chars().map(picture).collect()
 }
 
 #[cfg(test)]
