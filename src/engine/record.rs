@@ -84,6 +84,8 @@ pub struct StepFacts {
     pub peak_memory_bytes: u64,
     /// Size of the layer it made, uncompressed; none where it made none.
     pub layer_bytes: Option<u64>,
+    /// When that was kept, since the beginning of the build; perhaps long after the step had ended.
+    pub kept_ms: Option<u64>,
     /// Why it was not known; none where it was.
     pub miss: Option<Miss>,
 }
@@ -177,7 +179,9 @@ impl Recorder {
         let seen = self.lock();
         let critical = seen.timeline.critical_path();
         let steps = |path: &CriticalPath| path.links.iter().filter_map(|link| link.number).collect();
-        let critical_steps = critical.as_ref().map(steps).unwrap_or_default();
+        let mut critical_steps: Vec<usize> = critical.as_ref().map(steps).unwrap_or_default();
+        // A step whose layer was waited for is there twice.
+        critical_steps.dedup();
         BuildFacts { duration_ms: self.elapsed(), critical_steps, ..seen.facts.clone() }
     }
 
@@ -205,7 +209,10 @@ impl Seen {
                 let facts = &mut self.step(*step).facts;
                 (facts.cpu_ms, facts.peak_memory_bytes) = (milliseconds(*cpu), *peak_memory_bytes);
             }
-            Event::Kept { step, layer_bytes } => self.step(*step).facts.layer_bytes = Some(*layer_bytes),
+            Event::Kept { step, layer_bytes } => {
+                let facts = &mut self.step(*step).facts;
+                (facts.layer_bytes, facts.kept_ms) = (Some(*layer_bytes), Some(at_ms));
+            }
             Event::Finished { step, outcome, duration } => self.step(*step).ended = Some((of(outcome), *duration)),
             Event::Warning { message } => self.finding(None, message, None),
             Event::Lint { rule, message, line, .. } => self.finding(Some(rule), message, Some(*line)),

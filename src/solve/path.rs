@@ -24,6 +24,8 @@ struct Step {
     link: Link,
     started: Option<Duration>,
     ended: Option<Duration>,
+    /// When its layer was kept; perhaps long after it has ended.
+    kept: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -36,7 +38,8 @@ struct Phase {
 /// What kept a build from ending sooner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CriticalPath {
-    /// In the order of time: steps each of which waited for the one before it, then the phases after all steps.
+    /// In the order of time: steps each of which waited for the one before it, the layer that was waited for after the
+    /// last of them, then the phases after all steps.
     pub links: Vec<Link>,
     /// Time of all links together, in milliseconds in the serialised form.
     #[serde(rename = "path_ms", serialize_with = "milliseconds")]
@@ -78,14 +81,16 @@ impl Timeline {
                     let number = self.steps.len() + 1;
                     let link = Link { number: Some(number), title: step.title.clone(), ..Link::default() };
                     let inputs = step.inputs.clone();
-                    self.steps.insert(step.step, Step { number, inputs, link, started: None, ended: None });
+                    self.steps.insert(step.step, Step { number, inputs, link, started: None, ended: None, kept: None });
                 }
             }
             Event::Started { step } => self.step(*step, |step| step.started = Some(at)),
             Event::Used { step, cpu, peak_memory_bytes } => self.step(*step, |step| {
                 (step.link.cpu, step.link.peak_memory_bytes) = (*cpu, *peak_memory_bytes);
             }),
-            Event::Kept { step, layer_bytes } => self.step(*step, |step| step.link.layer_bytes = *layer_bytes),
+            Event::Kept { step, layer_bytes } => self.step(*step, |step| {
+                (step.link.layer_bytes, step.kept) = (*layer_bytes, Some(at));
+            }),
             Event::Finished { step, outcome, duration } => {
                 self.cached += usize::from(*outcome == Outcome::Cached);
                 self.step(*step, |step| (step.link.duration, step.ended) = (*duration, Some(at)));
@@ -116,8 +121,8 @@ impl Timeline {
     /// Returns the path; nothing where no step has been executed.
     pub fn critical_path(&self) -> Option<CriticalPath> {
         let executed = self.steps.values().filter(|step| step.started.is_some() && step.ended.is_some());
-        let last = executed.clone().max_by_key(|step| (step.ended, step.number))?;
-        let mut links = Vec::new();
+        let last = executed.clone().max_by_key(|step| (step.ended.max(step.kept), step.number))?;
+        let mut links = Vec::from_iter(last.layer_link());
         let mut at = Some(last);
         while let Some(step) = at {
             if step.started.is_some() && step.link.duration >= NOTHING {
@@ -128,13 +133,25 @@ impl Timeline {
             at = inputs.max_by_key(|input| (input.ended, input.number));
         }
         links.reverse();
-        let behind = |phase: &&Phase| last.ended.is_some_and(|ended| phase.started >= ended);
+        let end = last.ended.max(last.kept);
+        let behind = |phase: &&Phase| end.is_some_and(|end| phase.started >= end);
         links.extend(self.phases.iter().filter(behind).filter_map(|phase| {
             let duration = phase.time.filter(|time| *time >= NOTHING)?;
             Some(Link { title: phase.what.clone(), duration, ..Link::default() })
         }));
         let time = links.iter().map(|link| link.duration).sum();
         Some(CriticalPath { links, time, executed_steps: executed.count(), cached_steps: self.cached })
+    }
+}
+
+impl Step {
+    /// Returns the time in which the step was over and its layer not yet.
+    fn layer_link(&self) -> Option<Link> {
+        let duration = self.kept?.saturating_sub(self.ended?);
+        let link = Link { title: format!("layer of {}", self.link.title), duration, ..self.link.clone() };
+        // What its processes used is told where they ran.
+        let link = Link { cpu: Duration::ZERO, peak_memory_bytes: 0, ..link };
+        (duration >= NOTHING).then_some(link)
     }
 }
 
@@ -201,6 +218,25 @@ mod tests {
             (40, 7, 9)
         );
         assert_eq!((path.time.as_millis(), path.executed_steps, path.cached_steps), (84, 3, 1));
+    }
+
+    #[test]
+    fn a_layer_that_is_waited_for_is_on_the_path() {
+        let timeline = timeline(&[
+            (0, planned(&[(0, &[]), (1, &[0])])),
+            (0, started(0)),
+            (10, finished(0, Outcome::Done, 10)),
+            (10, started(1)),
+            (30, finished(1, Outcome::Done, 20)),
+            (30, Event::Kept { step: NodeId(1), layer_bytes: 1 }),
+            (90, Event::Kept { step: NodeId(0), layer_bytes: 7 }),
+            (90, phase("writing image", None)),
+            (95, phase("writing image", Some("id"))),
+        ]);
+        let path = timeline.critical_path().unwrap();
+        let links: Vec<_> = path.links.iter().map(|link| (link.title.as_str(), link.duration.as_millis())).collect();
+        assert_eq!(links, [("s0", 10), ("layer of s0", 80), ("writing image", 5)]);
+        assert_eq!(path.links[1].layer_bytes, 7);
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub(super) fn section(summary: &Summary) -> Markup {
             span.key style="background: var(--critical)" {} "on the critical path"
             span.key style="background: var(--ran)" {} "beside it"
             span.key style="background: var(--failed)" {} "failed"
+            "; paler, the layer after its step"
         }
         @for step in &build.steps { (row(step, build.facts.critical_steps.contains(&step.number), whole)) }
         @for phase in &build.facts.phases { (phase_row(phase, whole)) }
@@ -42,7 +43,14 @@ fn row(step: &BuildStep, is_critical: bool, whole: u64) -> Markup {
                 div.title.mono title=(title) { (title) }
                 @if let Some(miss) = &step.facts.miss { div.why { (miss.to_string()) (used(step)) } }
             }
-            div.track { @if let Some(began) = step.facts.started_ms { (bar(began, took, whole)) } }
+            div.track {
+                @if let Some(began) = step.facts.started_ms {
+                    (bar("bar", began, took, whole))
+                    @if let Some(kept) = step.facts.kept_ms.and_then(|kept| kept.checked_sub(began + took)) {
+                        (bar("bar layer", began + took, kept, whole))
+                    }
+                }
+            }
             div.time { (time) }
         }
     }
@@ -65,15 +73,15 @@ fn phase_row(phase: &PhaseFact, whole: u64) -> Markup {
     html! {
         div.step.critical {
             div { div.title.mono { (phase.what) } }
-            div.track { (bar(phase.started_ms, phase.duration_ms, whole)) }
+            div.track { (bar("bar", phase.started_ms, phase.duration_ms, whole)) }
             div.time { (human::duration(Duration::from_millis(phase.duration_ms))) }
         }
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "parts of a picture")]
-fn bar(began: u64, took: u64, whole: u64) -> Markup {
+fn bar(class: &str, began: u64, took: u64, whole: u64) -> Markup {
     let percent = |part: u64| part.min(whole) as f64 * 100.0 / whole as f64;
     let style = format!("left: {:.2}%; width: {:.2}%", percent(began), percent(took));
-    html! { div.bar style=(style) {} }
+    html! { div class=(class) style=(style) {} }
 }
