@@ -17,8 +17,10 @@ pub(crate) struct Curve {
     pub what: &'static str,
     pub unit: &'static str,
     pub sizes: &'static [u64],
-    /// Only with `--all`.
+    /// Only with `--all`, and where the disk has room.
     pub large: &'static [u64],
+    /// What one more of the unit takes on disk, in bytes, in the context and the store together.
+    pub disk_bytes: u64,
     /// Makes the context of a size.
     pub make: fn(&Path, u64, &str) -> Result<()>,
     /// Contexts that are built at once: as many as the size says, or one.
@@ -32,6 +34,7 @@ pub(crate) const CURVES: &[Curve] = &[
         unit: "files",
         sizes: &[1_000, 3_000, 10_000, 30_000, 100_000],
         large: &[300_000, 1_000_000],
+        disk_bytes: 6_000,
         make: |context, count, _| {
             data::tree(context, count, count * 1000, 7)?;
             dockerfile(context, "FROM scratch\nCOPY . /\n")
@@ -44,6 +47,7 @@ pub(crate) const CURVES: &[Curve] = &[
         unit: "layers",
         sizes: &[1, 2, 5, 10, 20, 50, 100, 200, 500],
         large: &[],
+        disk_bytes: 0,
         make: |context, count, base| {
             data::tree(context, count, count * 1000, 8)?;
             let copy = |number: u64| format!("COPY d{}/f{number} /f{number}\n", number / 100);
@@ -59,6 +63,7 @@ pub(crate) const CURVES: &[Curve] = &[
         unit: "stages",
         sizes: &[1, 2, 5, 10, 20, 50, 100, 200],
         large: &[],
+        disk_bytes: 0,
         make: |context, count, base| {
             let stage = |number: u64| format!("FROM {base} AS s{number}\nRUN echo {number} >/out{number}\n");
             let copy = |number: u64| format!("COPY --from=s{number} /out{number} /\n");
@@ -73,6 +78,7 @@ pub(crate) const CURVES: &[Curve] = &[
         unit: "instructions",
         sizes: &[1, 10, 50, 100, 200, 500, 1_000, 2_000],
         large: &[],
+        disk_bytes: 0,
         make: |context, count, _| {
             let line = |number: u64| match number % 3 {
                 0 => format!("ENV N{number}=v{number}\n"),
@@ -89,10 +95,24 @@ pub(crate) const CURVES: &[Curve] = &[
         unit: "MB",
         sizes: &[10, 30, 100, 300, 1_000, 3_000],
         large: &[10_000, 20_000],
+        disk_bytes: 2_000_000,
         make: |context, megabytes, _| {
             for number in 0..megabytes / 10 {
                 data::file(&context.join(format!("f{number}")), number + 20, 10_000_000)?;
             }
+            dockerfile(context, "FROM scratch\nCOPY . /\n")
+        },
+        together: false,
+    },
+    Curve {
+        name: "curve-holes",
+        what: "COPY of one file of 100 MB to 100 GB without content",
+        unit: "MB",
+        sizes: &[100, 300, 1_000, 3_000, 10_000],
+        large: &[30_000, 100_000],
+        disk_bytes: 0,
+        make: |context, megabytes, _| {
+            fs::File::create(context.join("holes"))?.set_len(megabytes * 1_000_000)?;
             dockerfile(context, "FROM scratch\nCOPY . /\n")
         },
         together: false,
@@ -103,6 +123,7 @@ pub(crate) const CURVES: &[Curve] = &[
         unit: "builds",
         sizes: &[1, 2, 4, 8, 16, 32, 64],
         large: &[],
+        disk_bytes: 0,
         make: |context, count, base| {
             for number in 0..count {
                 let own = context.join(number.to_string());
@@ -150,6 +171,11 @@ pub(crate) fn run(lab: &Lab, curve: &Curve, all: bool, runs: usize) -> Result<Se
     let mut points = Vec::new();
     for &size in curve.sizes.iter().chain(curve.large.iter().filter(|_| all)) {
         let directory = lab.directory.join(curve.name);
+        let (needed, free) = (size * curve.disk_bytes, free_bytes(&lab.directory)?);
+        if needed > free {
+            say(&format!("  {size} {}: left out, for it takes {needed} bytes of disk, and {free} are free", curve.unit));
+            continue;
+        }
         let context = directory.join("context");
         fs::create_dir_all(&context)?;
         (curve.make)(&context, size, &lab.base)?;
@@ -167,6 +193,12 @@ pub(crate) fn run(lab: &Lab, curve: &Curve, all: bool, runs: usize) -> Result<Se
         fs::remove_dir_all(&directory)?;
     }
     Ok(Series { name: curve.name, what: curve.what, unit: curve.unit, points })
+}
+
+/// What may still be written beside a file.
+fn free_bytes(directory: &Path) -> Result<u64> {
+    let disk = nix::sys::statvfs::statvfs(directory)?;
+    Ok(disk.blocks_available() * disk.fragment_size())
 }
 
 fn build(lab: &Lab, tool: &Tool, curve: &Curve, context: &Path, size: u64) -> Result<Cost> {
