@@ -173,7 +173,10 @@ pub(crate) fn run(lab: &Lab, curve: &Curve, all: bool, runs: usize) -> Result<Se
         let directory = lab.directory.join(curve.name);
         let (needed, free) = (size * curve.disk_bytes, free_bytes(&lab.directory)?);
         if needed > free {
-            say(&format!("  {size} {}: left out, for it takes {needed} bytes of disk, and {free} are free", curve.unit));
+            say(&format!(
+                "  {size} {}: left out, for it takes {needed} bytes of disk, and {free} are free",
+                curve.unit
+            ));
             continue;
         }
         let context = directory.join("context");

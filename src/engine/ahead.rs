@@ -147,8 +147,25 @@ impl Shared {
             (Task::SendOwn(layer), Some(epoch)) => {
                 self.send(&library.rewritten(layer, *epoch, Asker { step: None, observer, cancel: stop })?)
             }
-            (Task::SendBase(layer) | Task::SendOwn(layer), _) => self.send(layer),
+            (Task::SendBase(layer), _) => self.send_base(layer),
+            (Task::SendOwn(layer), None) => self.send(layer),
         }
+    }
+
+    /// Has registries give a layer to each other's repositories, if they can, before it is fetched to be sent.
+    fn send_base(&self, layer: &Layer) -> Result<(), Error> {
+        let Sending { library, wanted, stop, .. } = &self.sending;
+        let Some(blob) = library.elsewhere(layer, |media_type| wanted.takes(media_type))? else {
+            return self.send(layer);
+        };
+        let blob = descriptor(blob);
+        for place in &self.places {
+            if !library.registry().lend_blob(place, &blob, library.store(), stop)? {
+                return self.send(layer);
+            }
+            self.lock().sent.add(place, blob.digest);
+        }
+        Ok(())
     }
 
     fn send(&self, layer: &Layer) -> Result<(), Error> {

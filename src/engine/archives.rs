@@ -3,7 +3,9 @@ use std::sync::Arc;
 
 use super::compress::Wanted;
 use super::images::choose;
+use super::transfer::complete;
 use super::{ArchiveFormat, Engine, Error, LoadedImage, SaveOptions};
+use crate::exec::{Asker, Library};
 use crate::image::{self, Image, LoadOptions, Saved};
 use crate::solve::{Event, Observe};
 use crate::store::Entry;
@@ -23,7 +25,9 @@ impl Engine {
     ) -> Result<(), Error> {
         // Seldom is anything compressed here, and an archive on stdout wants a quiet stderr.
         let observer: Arc<dyn Observe> = Arc::new(|_: Event| {});
-        let saved = names.iter().map(|name| self.saved(name, options, &observer, cancel));
+        let library = Library::new(&self.store, self.client(&[]));
+        let asker = Asker { step: None, observer: &observer, cancel };
+        let saved = names.iter().map(|name| self.saved(name, options, &library, asker));
         let saved = saved.collect::<Result<Vec<_>, _>>()?;
         match options.format {
             ArchiveFormat::Docker => image::save_docker(&self.store, &saved, out, cancel)?,
@@ -32,17 +36,12 @@ impl Engine {
         Ok(())
     }
 
-    fn saved(
-        &self,
-        name: &str,
-        options: &SaveOptions,
-        observer: &Arc<dyn Observe>,
-        cancel: &Cancel,
-    ) -> Result<Saved, Error> {
+    fn saved(&self, name: &str, options: &SaveOptions, library: &Library, asker: Asker<'_>) -> Result<Saved, Error> {
         let entry = self.find(name)?;
         let names = name.parse().ok().filter(|reference| entry.references().contains(reference)).into_iter().collect();
         let packed = |images: &[Image]| {
-            let packer = self.packer(observer, cancel);
+            complete(images, library, asker)?;
+            let packer = self.packer(asker.observer, asker.cancel);
             let asked = options.packing.map(|packing| packer.images(images, Wanted::As(packing))).transpose()?;
             let images = asked.as_deref().unwrap_or(images);
             match options.format {

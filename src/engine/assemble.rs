@@ -2,7 +2,7 @@ use jiff::Timestamp;
 
 use super::shape::Shaped;
 use super::{Error, times};
-use crate::exec::{Asker, Layer, Library};
+use crate::exec::{self, Layer};
 use crate::frontend::PlannedImage;
 use crate::graph::NodeId;
 use crate::image::{self, Image};
@@ -24,15 +24,14 @@ pub(super) struct Times {
     pub(super) rewritten: bool,
 }
 
-/// Returns the image that `plan` describes, with the layers that `shaped` has; `created` tells when a planned item's layer was
-/// made, `times` what they may be.
+/// Returns the image that `plan` describes, with the layers that `shaped` has, of which `blob` tells the form; `created`
+/// tells when a planned item's layer was made, `times` what they may be.
 pub(super) fn assemble(
     plan: &PlannedImage,
-    library: &Library,
+    blob: impl Fn(&Layer) -> Result<LayerBlob, exec::Error>,
     shaped: &Shaped,
     created: impl Fn(NodeId) -> Option<Timestamp>,
     times: Times,
-    asker: Asker<'_>,
 ) -> Result<Image, Error> {
     let mut config = plan.config.clone();
     mend_history(&mut config);
@@ -48,7 +47,7 @@ pub(super) fn assemble(
     times::settle(&mut config.history, first_new, times.epoch);
     config.created = config.history.last().and_then(|item| item.created);
     let layer = |(place, layer): (usize, &Layer)| -> Result<image::Layer, Error> {
-        let mut blob = descriptor(library.blob(layer, asker)?);
+        let mut blob = descriptor(blob(layer)?);
         if let Some(epoch) = times.epoch.filter(|_| times.rewritten && place >= shaped.inherited) {
             blob.annotations.insert(REWRITTEN.to_owned(), epoch.as_second().to_string());
         }

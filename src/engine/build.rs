@@ -22,7 +22,7 @@ use super::verify::OTHER_HOSTNAME;
 use super::{BuildOptions, BuildResult, DockerfileSource, Engine, Error, OutputKind};
 use crate::diagnostic::{self, Diagnostic};
 use crate::dockerfile::lint::Occasion;
-use crate::exec::{self, Agents, Asker, Executor, Library, Secrets, Setting, Stack, StatCache};
+use crate::exec::{self, Agents, Asker, Executor, Layer, Library, Secrets, Setting, Stack, StatCache};
 use crate::frontend::{self, Epoch, Plan, PlanOptions, ResolveImage, ResolvedImage, Unresolved};
 use crate::graph::{BuildGraph, NodeId, Op, Source};
 use crate::image::{self, Image};
@@ -286,7 +286,10 @@ impl Job<'_> {
             // What is still written behind the build has no use any more.
             stop.cancel();
         }
-        let made = solved.and_then(|solved| self.assemble(&plan, solved, &library).map_err(told));
+        let stays = |media_type: &str| {
+            self.leaves_bases(ahead.as_ref()) && Wanted::asked(self.options.packing).takes(media_type)
+        };
+        let made = solved.and_then(|solved| self.assemble(&plan, solved, &library, stays).map_err(told));
         executor.settle();
         let saved = || -> Result<(), Error> {
             executor.save()?;
@@ -314,6 +317,12 @@ impl Job<'_> {
         };
         let is_last = options.folding.is_none() && !options.verify && !self.is_perturbed;
         (options.push && is_last).then(|| Ahead::start(sending()))
+    }
+
+    /// Tells whether the layers of base images need not be here in the end: whoever wants nothing but a push has them in
+    /// the registry.
+    fn leaves_bases(&self, ahead: Option<&Ahead>) -> bool {
+        ahead.is_some() && self.options.outputs.is_empty()
     }
 
     fn plan(&self, loaded: &Loaded, build_args: Arguments, library: &Library, named: &Named) -> Result<Plan, Error> {
@@ -401,7 +410,15 @@ impl Job<'_> {
         }
     }
 
-    fn assemble(&self, plan: &Plan, solved: Solved<exec::Output>, library: &Arc<Library>) -> Result<Built, Error> {
+    /// Puts the images together. Where `stays` tells of a media type that such layers can, those of base images that
+    /// no step has read stay in their registry.
+    fn assemble(
+        &self,
+        plan: &Plan,
+        solved: Solved<exec::Output>,
+        library: &Arc<Library>,
+        stays: impl Fn(&str) -> bool + Sync,
+    ) -> Result<Built, Error> {
         let made: BTreeMap<NodeId, Option<Timestamp>> =
             solved.outputs.iter().map(|(id, output)| (*id, output.created())).collect();
         let observer = self.observer();
@@ -411,9 +428,13 @@ impl Job<'_> {
         let (mut images, mut stacks, mut steps) = (Vec::new(), Vec::new(), Vec::new());
         for planned in &plan.images {
             let stack = planned.target.map(|target| solved.outputs[&target].stack().clone()).unwrap_or_default();
-            library.fetch(&stack, asker)?;
+            let blob = |layer: &Layer| match library.elsewhere(layer, &stays)? {
+                Some(blob) => Ok(blob),
+                None => library.blob(layer, asker),
+            };
+            library.each(stack.layers(), |_, layer| blob(layer))?;
             let shaped = self.shaped(planned, &stack, plan.epoch, library, asker)?;
-            images.push(assemble(planned, library, &shaped, created, times, asker)?);
+            images.push(assemble(planned, blob, &shaped, created, times)?);
             let of_layers = planned.history.iter().filter_map(|item| item.layer);
             steps.push(shaped.makers(of_layers.map(|node| plan.graph.node(node).step.title.clone())));
             stacks.push(shaped.stack);

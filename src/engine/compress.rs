@@ -34,6 +34,11 @@ impl Wanted {
         packing.map_or(Wanted::Compressed, Wanted::As)
     }
 
+    /// Tells whether a layer that is nowhere but in a registry can stay as it is there.
+    pub(super) fn takes(self, media_type: &str) -> bool {
+        self.form(Now::of(media_type), false).is_none()
+    }
+
     /// Returns the form that a layer has to get; none leaves it as it is.
     fn form(self, now: Now, has_tar: bool) -> Option<Form> {
         match (self, now) {

@@ -65,12 +65,15 @@ impl Engine {
         observer: Arc<dyn Observe>,
         cancel: &Cancel,
     ) -> Result<Digest, Error> {
-        let client = self.client(&options.insecure_registries);
+        let library = Library::new(&self.store, self.client(&options.insecure_registries));
         let entry = self.find(&reference.to_string())?;
         let images = match &entry {
             Entry::Image(image) => vec![Image::open(&self.store, image.manifest)?],
             Entry::Index(index) => self.images_of(index)?,
         };
+        if options.packing.is_some() {
+            complete(&images, &library, Asker { step: None, observer: &observer, cancel })?;
+        }
         let pushable = self.packer(&observer, cancel).images(&images, Wanted::asked(options.packing))?;
         let index = match &entry {
             Entry::Image(_) => None,
@@ -79,7 +82,7 @@ impl Engine {
             Entry::Index(_) => Some(image::index(&pushable)),
         };
         let package = Package { images: &pushable, index: index.as_ref() };
-        self.send(&package, reference, &Sent::default(), &client, &observer, cancel)?;
+        self.send(&package, reference, &Sent::default(), library.registry(), &observer, cancel)?;
         if package.digest() != entry.digest() {
             // From now on what is here is what is there.
             package.commit(&self.store, entry.references())?;
@@ -142,7 +145,15 @@ impl Engine {
     }
 }
 
-/// Sends one blob, and tells how far it is.
+/// Fetches the layers that images have in registries alone. Of what is nowhere, whoever reads it tells.
+pub(super) fn complete(images: &[Image], library: &Library, asker: Asker<'_>) -> Result<(), Error> {
+    for layer in images.iter().flat_map(Image::layers) {
+        library.recover(&layer.blob, asker)?;
+    }
+    Ok(())
+}
+
+/// Sends one blob, and tells how far it is. One that is not here may be in another repository, or is fetched from there.
 pub(super) fn send_blob(
     blob: &Descriptor,
     reference: &Reference,
@@ -156,7 +167,13 @@ pub(super) fn send_blob(
         let total_bytes = Some(blob.size);
         observer.observe(Event::Transfer { step: None, what: what.clone(), done_bytes, total_bytes, finished });
     };
-    client.push_blob(reference, blob, store, &|done| tell(done, false), cancel)?;
+    let is_here = store.has_blob(blob.digest)?.is_some();
+    if is_here || !client.lend_blob(reference, blob, store, cancel)? {
+        if !is_here {
+            client.recover_blob(blob, store, &|_| {}, cancel)?;
+        }
+        client.push_blob(reference, blob, store, &|done| tell(done, false), cancel)?;
+    }
     tell(blob.size, true);
     Ok(())
 }

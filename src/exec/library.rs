@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::stack::{Layer, Origin, Stack};
+use super::stack::{Layer, Stack};
 use super::{Error, Output};
 use crate::fs::SparseWriter;
 use crate::layer::{
@@ -15,7 +15,7 @@ use crate::oci::{ChainId, DiffId, Digest, Encoded, Manifest, media_type};
 use crate::registry;
 use crate::runtime::RootMount;
 use crate::snapshot::{self, Active, Kind, Snapshotter, Tree};
-use crate::solve::{Event, Observe, Work};
+use crate::solve::{Observe, Work};
 use crate::store::{self, LayerBlob, Store};
 use crate::sys::Cancel;
 
@@ -416,11 +416,6 @@ impl Library {
         Ok(Box::new(crate::fs::Root::open(tree.path())?.open_file(&entry.path)?))
     }
 
-    /// Makes sure that the bytes of all layers are here, in some form.
-    pub fn fetch(&self, stack: &Stack, asker: Asker<'_>) -> Result<(), Error> {
-        each(stack.layers(), |layer| self.blob(layer, asker)).map(drop)
-    }
-
     /// Returns the bytes of a layer, decompressed as they are read.
     pub(super) fn tar(&self, layer: &Layer, asker: Asker<'_>) -> Result<(DiffId, Box<dyn Read + Send>), Error> {
         let diff_id = layer.diff_id()?;
@@ -431,69 +426,6 @@ impl Library {
         let file = self.store.open_blob(digest)?;
         let (_, tar) = layer::decompress(file).map_err(layer::Error::Read)?;
         Ok((diff_id, tar))
-    }
-
-    /// Returns a form of a layer that is in the store, fetching one if there is none. That of the image it came with is
-    /// preferred, so that what is built on an image has its very blobs; then the plain one.
-    pub fn blob(&self, layer: &Layer, asker: Asker<'_>) -> Result<LayerBlob, Error> {
-        let diff_id = layer.diff_id()?;
-        if let Some(origin) = layer.origin()
-            && self.store.has_blob(origin.blob.digest)?.is_some()
-        {
-            return self.original(layer, asker);
-        }
-        if let Some(blob) = self.present(diff_id)? {
-            return Ok(blob);
-        }
-        self.original(layer, asker)
-    }
-
-    /// Makes sure that the layers are here in the very form in which their image has them, so that it is whole.
-    pub fn fetch_originals(&self, stack: &Stack, asker: Asker<'_>) -> Result<(), Error> {
-        each(stack.layers(), |layer| self.original(layer, asker)).map(drop)
-    }
-
-    fn original(&self, layer: &Layer, asker: Asker<'_>) -> Result<LayerBlob, Error> {
-        let diff_id = layer.diff_id()?;
-        let origin = layer.origin().ok_or(Error::LostLayer(diff_id))?;
-        if self.store.has_blob(origin.blob.digest)?.is_none() {
-            self.download(origin, asker)?;
-        }
-        let blob = LayerBlob {
-            digest: origin.blob.digest,
-            media_type: origin.blob.media_type.clone(),
-            size: origin.blob.size,
-        };
-        self.store.link_blob(diff_id, &blob)?;
-        Ok(blob)
-    }
-
-    fn present(&self, diff_id: DiffId) -> Result<Option<LayerBlob>, Error> {
-        let mut blobs = self.store.blobs_of(diff_id)?;
-        blobs.sort_by_key(|blob| blob.digest != diff_id.digest());
-        for blob in blobs {
-            if self.store.has_blob(blob.digest)?.is_some() {
-                return Ok(Some(blob));
-            }
-        }
-        Ok(None)
-    }
-
-    fn download(&self, origin: &Origin, asker: Asker<'_>) -> Result<(), Error> {
-        let what = format!("pull {}", origin.blob.digest.short());
-        let tell = |done_bytes: u64, finished: bool| {
-            asker.observer.observe(Event::Transfer {
-                step: asker.step,
-                what: what.clone(),
-                done_bytes,
-                total_bytes: Some(origin.blob.size),
-                finished,
-            });
-        };
-        let progress = |done_bytes| tell(done_bytes, false);
-        self.registry.fetch_blob(&origin.reference, &origin.blob, &self.store, &progress, asker.cancel)?;
-        tell(origin.blob.size, true);
-        Ok(())
     }
 }
 
@@ -520,7 +452,10 @@ impl<R: Read, W: Write> Read for Tee<R, W> {
 }
 
 /// Does `work` for every layer, a few at once, and returns the results in order.
-fn each<T: Send>(layers: &[Layer], work: impl Fn(&Layer) -> Result<T, Error> + Sync) -> Result<Vec<T>, Error> {
+pub(super) fn each<T: Send>(
+    layers: &[Layer],
+    work: impl Fn(&Layer) -> Result<T, Error> + Sync,
+) -> Result<Vec<T>, Error> {
     each_placed(layers, |_, layer| work(layer))
 }
 

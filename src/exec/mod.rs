@@ -15,6 +15,7 @@
 mod again;
 mod agent;
 mod behind;
+mod blobs;
 mod change;
 mod error;
 mod fetch;

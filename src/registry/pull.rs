@@ -104,6 +104,30 @@ impl Client {
         Ok(())
     }
 
+    /// Brings a blob into the store from any repository that is known to have it; tells whether one did.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`], those of the store, and that of the last repository asked.
+    pub fn recover_blob(
+        &self,
+        blob: &Descriptor,
+        store: &Store,
+        progress: &dyn Fn(u64),
+        cancel: &Cancel,
+    ) -> Result<bool, Error> {
+        let mut refused = None;
+        for (host, path) in store.all_sources(blob.digest)? {
+            // One that cannot be a name was noted by somebody else.
+            let Ok(reference) = format!("{host}/{path}").parse::<Reference>() else { continue };
+            match self.fetch_blob(&reference, blob, store, progress, cancel) {
+                Ok(()) => return Ok(true),
+                Err(error @ (Error::Cancelled(_) | Error::Store(_))) => return Err(error),
+                Err(error) => refused = Some(error),
+            }
+        }
+        refused.map_or(Ok(false), Err)
+    }
+
     fn mirrors(&self, reference: &Reference) -> Vec<Repository> {
         let mirrors = self.transport.rules.config.of(reference.host()).mirrors;
         let at = |mirror: &super::config::Mirror| {

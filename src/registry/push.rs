@@ -29,13 +29,41 @@ impl Client {
         progress: &dyn Fn(u64),
         cancel: &Cancel,
     ) -> Result<(), Error> {
-        let mut lenders = store.sources(blob.digest, reference.host())?;
-        lenders.retain(|path| path != reference.path());
-        lenders.truncate(LENDERS);
+        let lenders = lenders(reference, blob, store)?;
         let upload = Upload { store, digest: blob.digest, size: blob.size, progress, cancel };
         net::block_on(cancel, self.provide(reference, &lenders, upload))??;
         store.note_source(blob.digest, reference.host(), reference.path())?;
         Ok(())
+    }
+
+    /// Tells whether the repository of an image has a blob, or gets it from another repository of its registry: what
+    /// [`Client::push_blob`] does before it sends any byte. The blob need not be in the store.
+    ///
+    /// # Errors
+    /// As [`Client::push_blob`].
+    pub fn lend_blob(
+        &self,
+        reference: &Reference,
+        blob: &Descriptor,
+        store: &Store,
+        cancel: &Cancel,
+    ) -> Result<bool, Error> {
+        let lenders = lenders(reference, blob, store)?;
+        let upload = Upload { store, digest: blob.digest, size: blob.size, progress: &|_| {}, cancel };
+        let push = Push { client: self, repository: self.origin(reference), lenders: &lenders, upload: &upload };
+        let is_there = net::block_on(cancel, async {
+            let mut retry = Retry::default();
+            loop {
+                match push.lend().await {
+                    Ok(lent) => return Ok::<_, Error>(matches!(lent, Lent::Given)),
+                    Err(error) => retry.after(error).await?,
+                }
+            }
+        })??;
+        if is_there {
+            store.note_source(blob.digest, reference.host(), reference.path())?;
+        }
+        Ok(is_there)
     }
 
     /// Finds out early whether a push can succeed: whether the registry is there, and does not refuse whoever asks.
@@ -145,6 +173,23 @@ fn manifest_path(reference: &Reference, digest: Digest) -> String {
     reference.tag().map_or_else(|| format!("manifests/{digest}"), |tag| format!("manifests/{tag}"))
 }
 
+/// Returns the repositories of the registry of `reference` that have a blob and may lend it.
+fn lenders(reference: &Reference, blob: &Descriptor, store: &Store) -> Result<Vec<String>, Error> {
+    let mut lenders = store.sources(blob.digest, reference.host())?;
+    lenders.retain(|path| path != reference.path());
+    lenders.truncate(LENDERS);
+    Ok(lenders)
+}
+
+/// What came of asking for a blob without sending it.
+enum Lent {
+    /// The repository has it.
+    Given,
+    /// It is to be sent where this answer says.
+    Begun(Response),
+    No,
+}
+
 /// One blob to one repository.
 struct Push<'a> {
     client: &'a Client,
@@ -155,22 +200,31 @@ struct Push<'a> {
 
 impl Push<'_> {
     async fn attempt(&self) -> Result<(), Error> {
-        if self.is_there().await? {
-            tracing::debug!(digest = %self.upload.digest, repository = %self.repository, "the blob is there");
-            return Ok(());
-        }
-        for lender in self.lenders {
-            let response = self.mount(lender).await?;
-            match response.status() {
-                StatusCode::CREATED => return Ok(()),
-                StatusCode::ACCEPTED => return self.put(&response).await,
-                // A registry may refuse to lend and still take the blob.
-                status => tracing::debug!(lender, status = status.as_u16(), "the blob is not lent"),
-            }
+        match self.lend().await? {
+            Lent::Given => return Ok(()),
+            Lent::Begun(response) => return self.put(&response).await,
+            Lent::No => {}
         }
         let begin = Request::new(Method::POST, Target::Path("blobs/uploads/"), self.scopes());
         let response = self.repository.expect(&self.client.transport, &begin, &[StatusCode::ACCEPTED]).await?;
         self.put(&response).await
+    }
+
+    async fn lend(&self) -> Result<Lent, Error> {
+        if self.is_there().await? {
+            tracing::debug!(digest = %self.upload.digest, repository = %self.repository, "the blob is there");
+            return Ok(Lent::Given);
+        }
+        for lender in self.lenders {
+            let response = self.mount(lender).await?;
+            match response.status() {
+                StatusCode::CREATED => return Ok(Lent::Given),
+                StatusCode::ACCEPTED => return Ok(Lent::Begun(response)),
+                // A registry may refuse to lend and still take the blob.
+                status => tracing::debug!(lender, status = status.as_u16(), "the blob is not lent"),
+            }
+        }
+        Ok(Lent::No)
     }
 
     async fn is_there(&self) -> Result<bool, Error> {

@@ -198,6 +198,21 @@ impl Store {
             Ok(repositories.collect::<Result<_, _>>()?)
         })
     }
+
+    /// Returns the hosts and repositories that have a blob, the last noted first.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn all_sources(&self, digest: Digest) -> Result<Vec<(String, String)>, Error> {
+        self.database().read(|connection| {
+            let mut query = connection.prepare_cached(
+                "SELECT host, repository FROM blob_sources WHERE digest = ?
+                 ORDER BY noted DESC, host, repository LIMIT ?",
+            )?;
+            let places = query.query_map(params![digest.as_bytes(), SOURCES], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(places.collect::<Result<_, _>>()?)
+        })
+    }
 }
 
 fn link(transaction: &Transaction<'_>, diff_id: DiffId, blob: &LayerBlob) -> Result<(), Failure> {

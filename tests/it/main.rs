@@ -30,6 +30,7 @@ mod image_diff_peers;
 mod images;
 mod interrupt;
 mod isolation;
+mod lazy;
 mod lint;
 mod mounts;
 mod multistage;

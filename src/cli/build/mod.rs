@@ -70,7 +70,8 @@ pub(super) struct Args {
     compression: compression::Args,
     #[command(flatten)]
     folding: folding::Args,
-    /// Keep the image in the store; this is the default
+    /// Keep the image in the store with all its layers; this is the default but with --push, which leaves those of base
+    /// images that no step reads in their registry
     #[arg(long)]
     load: bool,
     /// Write the image's id to this file
@@ -216,6 +217,9 @@ impl Args {
         self.reproducible.add(|name| std::env::var(name).ok(), &mut options);
         for text in &self.output {
             output::add(text, self.compression.asked(), &mut options)?;
+        }
+        if self.load {
+            output::add("type=image", self.compression.asked(), &mut options)?;
         }
         if options.packing.is_none() {
             options.packing = self.compression.packing()?;

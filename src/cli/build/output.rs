@@ -12,13 +12,13 @@ pub(super) fn add(text: &str, flags: Asked, options: &mut BuildOptions) -> Resul
     let wrong = |why: &str| Error::Usage(format!("`--output {text}`: {why}"));
     let fields = if text.contains('=') { fields(text).map_err(&wrong)? } else { shorthand(text) };
     let (mut kind, mut destination, mut names, mut rewrite) = (None, None, Vec::new(), false);
-    let mut asked = Asked::default();
+    let (mut asked, mut pushes) = (Asked::default(), false);
     for (key, value) in fields {
         match key.as_str() {
             "type" => kind = Some(kind_of(&value).ok_or_else(|| wrong(&format!("there is no type `{value}`")))?),
             "dest" => destination = Some(value),
             "name" => names.extend(references(&value).map_err(&wrong)?),
-            "push" if value == "true" => options.push = true,
+            "push" if value == "true" => pushes = true,
             "rewrite-timestamp" if value == "true" => rewrite = true,
             "compression" => asked.kind = Some(value.parse().map_err(|why: String| wrong(&why))?),
             "compression-level" => {
@@ -42,14 +42,14 @@ pub(super) fn add(text: &str, flags: Asked, options: &mut BuildOptions) -> Resul
         return Err(wrong("only the layers of an image can be compressed"));
     }
     options.rewrite_timestamp |= rewrite;
+    pushes |= kind == OutputKind::Registry;
+    options.push |= pushes;
     let packing = asked.or(flags).packing().map_err(|why| wrong(&why))?;
     let output = match (kind, destination.as_deref()) {
         (OutputKind::Local, None | Some("-")) => return Err(wrong("a directory of files needs `dest=`")),
         (OutputKind::Image | OutputKind::Registry, Some(_)) => return Err(wrong("this type has no destination")),
-        (OutputKind::Registry, None) => {
-            options.push = true;
-            None
-        }
+        // That it is kept here as well is the way of every build.
+        (OutputKind::Image | OutputKind::Registry, None) if pushes => None,
         // Where docker loads such a result into its store, this is kiln's.
         (OutputKind::Image | OutputKind::Docker, None) => Some((OutputKind::Image, None)),
         (OutputKind::Docker, Some(_)) if asked.or(flags).kind == Some(Kind::Zstd) => {
@@ -174,6 +174,7 @@ mod tests {
         let options = added("type=image,\"name=x.io/a:1,x.io/b\",push=true").unwrap();
         let tags: Vec<String> = options.tags.iter().map(Reference::familiar).collect();
         assert_eq!((tags, options.push), (vec!["x.io/a:1".to_owned(), "x.io/b:latest".to_owned()], true));
+        assert!(options.outputs.is_empty() && !added("type=image,name=a").unwrap().outputs.is_empty());
         let registry = added("type=registry,name=x.io/a").unwrap();
         assert!(registry.push && registry.outputs.is_empty());
         assert!(added("type=oci,dest=x,name=a").unwrap().outputs[0].name.is_some());

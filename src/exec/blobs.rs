@@ -1,0 +1,133 @@
+//! The blobs of layers: here, or in a registry.
+
+use super::library::{Asker, each};
+use super::stack::{Layer, Origin, Stack};
+use super::{Error, Library};
+use crate::oci::{Descriptor, DiffId};
+use crate::registry;
+use crate::solve::Event;
+use crate::store::LayerBlob;
+
+impl Library {
+    /// Makes sure that the bytes of all layers are here, in some form.
+    pub fn fetch(&self, stack: &Stack, asker: Asker<'_>) -> Result<(), Error> {
+        each(stack.layers(), |layer| self.blob(layer, asker)).map(drop)
+    }
+
+    /// Returns a form of a layer that is in the store, fetching one if there is none. That of the image it came with is
+    /// preferred, so that what is built on an image has its very blobs; then the plain one.
+    pub fn blob(&self, layer: &Layer, asker: Asker<'_>) -> Result<LayerBlob, Error> {
+        let diff_id = layer.diff_id()?;
+        if let Some(origin) = layer.origin()
+            && self.store().has_blob(origin.blob.digest)?.is_some()
+        {
+            return self.original(layer, asker);
+        }
+        if let Some(blob) = self.present(diff_id)? {
+            return Ok(blob);
+        }
+        self.original(layer, asker)
+    }
+
+    /// Makes sure that the layers are here in the very form in which their image has them, so that it is whole.
+    pub fn fetch_originals(&self, stack: &Stack, asker: Asker<'_>) -> Result<(), Error> {
+        each(stack.layers(), |layer| self.original(layer, asker)).map(drop)
+    }
+
+    /// Returns the form in which a registry has a layer of which none is here, if it suits; fetches nothing. The store
+    /// remembers where it is, so that whoever wants to read it later can.
+    pub fn elsewhere(&self, layer: &Layer, suits: impl Fn(&str) -> bool) -> Result<Option<LayerBlob>, Error> {
+        let (Some(origin), diff_id) = (layer.origin(), layer.diff_id()?) else { return Ok(None) };
+        let is_here =
+            || Ok::<_, Error>(self.store().has_blob(origin.blob.digest)?.is_some() || self.present(diff_id)?.is_some());
+        if !suits(&origin.blob.media_type) || is_here()? {
+            return Ok(None);
+        }
+        let Origin { reference, blob } = origin;
+        self.store().note_source(blob.digest, reference.host(), reference.path())?;
+        let blob = layer_blob(blob);
+        self.store().link_blob(diff_id, &blob)?;
+        Ok(Some(blob))
+    }
+
+    fn original(&self, layer: &Layer, asker: Asker<'_>) -> Result<LayerBlob, Error> {
+        let diff_id = layer.diff_id()?;
+        let Some(origin) = layer.origin() else { return self.recovered(diff_id, asker) };
+        if self.store().has_blob(origin.blob.digest)?.is_none() {
+            self.download(origin, asker)?;
+        }
+        let blob = layer_blob(&origin.blob);
+        self.store().link_blob(diff_id, &blob)?;
+        Ok(blob)
+    }
+
+    /// Fetches some form of a layer that is known to be in a registry.
+    fn recovered(&self, diff_id: DiffId, asker: Asker<'_>) -> Result<LayerBlob, Error> {
+        for known in self.store().blobs_of(diff_id)? {
+            let blob = Descriptor::new(known.media_type.clone(), known.digest, known.size);
+            if self.recover(&blob, asker)? {
+                return Ok(known);
+            }
+        }
+        Err(Error::LostLayer(diff_id))
+    }
+
+    /// Fetches a blob from wherever it is known to be, unless it is here; tells whether it is then.
+    pub fn recover(&self, blob: &Descriptor, asker: Asker<'_>) -> Result<bool, Error> {
+        if self.store().has_blob(blob.digest)?.is_some() {
+            return Ok(true);
+        }
+        if self.store().all_sources(blob.digest)?.is_empty() {
+            return Ok(false);
+        }
+        let fetch = |progress: &dyn Fn(u64)| self.registry().recover_blob(blob, self.store(), progress, asker.cancel);
+        Ok(moving(blob, asker, fetch)?)
+    }
+
+    pub(super) fn present(&self, diff_id: DiffId) -> Result<Option<LayerBlob>, Error> {
+        let mut blobs = self.store().blobs_of(diff_id)?;
+        blobs.sort_by_key(|blob| blob.digest != diff_id.digest());
+        for blob in blobs {
+            if self.store().has_blob(blob.digest)?.is_some() {
+                return Ok(Some(blob));
+            }
+        }
+        Ok(None)
+    }
+
+    fn download(&self, origin: &Origin, asker: Asker<'_>) -> Result<(), Error> {
+        let Origin { reference, blob } = origin;
+        let fetch =
+            |progress: &dyn Fn(u64)| self.registry().fetch_blob(reference, blob, self.store(), progress, asker.cancel);
+        let Err(error) = moving(blob, asker, fetch) else { return Ok(()) };
+        // The name may be one that was given here, of an image that came from elsewhere.
+        let is_other = |(host, path): &(String, String)| host != reference.host() || path != reference.path();
+        if !asker.cancel.is_cancelled()
+            && self.store().all_sources(blob.digest)?.iter().any(is_other)
+            && let Ok(true) = self.recover(blob, asker)
+        {
+            return Ok(());
+        }
+        Err(error.into())
+    }
+}
+
+/// Tells whoever asks how far the work of fetching a blob is.
+fn moving<T>(
+    blob: &Descriptor,
+    asker: Asker<'_>,
+    fetch: impl FnOnce(&dyn Fn(u64)) -> Result<T, registry::Error>,
+) -> Result<T, registry::Error> {
+    let what = format!("pull {}", blob.digest.short());
+    let tell = |done_bytes: u64, finished: bool| {
+        let (step, what, total_bytes) = (asker.step, what.clone(), Some(blob.size));
+        asker.observer.observe(Event::Transfer { step, what, done_bytes, total_bytes, finished });
+    };
+    let fetched = fetch(&|done_bytes| tell(done_bytes, false))?;
+    tell(blob.size, true);
+    Ok(fetched)
+}
+
+fn layer_blob(blob: &Descriptor) -> LayerBlob {
+    LayerBlob { digest: blob.digest, media_type: blob.media_type.clone(), size: blob.size }
+}
