@@ -137,6 +137,16 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         floor: Floor::Shell(PACKAGE),
     },
     Workload {
+        name: "output",
+        what: "RUN that prints 1 GiB",
+        large: false,
+        make: |context, base| dockerfile(context, &format!("FROM {base}\nRUN {PRINT}\n")),
+        change: unchanged,
+        knows: Knows::Base,
+        act: Act::Build,
+        floor: Floor::Shell(PRINT_TO_SOMEBODY),
+    },
+    Workload {
         name: "stages",
         what: "6 parallel stages, 1 s of sleep and some CPU each",
         large: false,
@@ -217,6 +227,11 @@ pub(crate) const WORKLOADS: &[Workload] = &[
         floor: Floor::Tar,
     },
 ];
+
+/// Sixteen million lines of 64 bytes.
+const PRINT: &str = "yes 'a line as programs print them while they are at work, as many do' | head -c 1073741824";
+const PRINT_TO_SOMEBODY: &str =
+    "yes 'a line as programs print them while they are at work, as many do' | head -c 1073741824 | cat >/dev/null";
 
 const UNPACK: &str = "mkdir /opt && tar -xf /context/package.tar -C /opt";
 const MODIFY: &str = "rm -rf /opt/d1 /opt/d2 /opt/d3 && for file in /opt/d4/* /opt/d5/*; do echo changed >>$file; done";

@@ -263,6 +263,10 @@ impl Observe for Recorder {
         }
         self.next.observe(event);
     }
+
+    fn hears_output(&self) -> bool {
+        self.next.hears_output()
+    }
 }
 
 impl Job<'_> {

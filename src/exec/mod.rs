@@ -25,6 +25,7 @@ mod forecast;
 mod keyring;
 mod ledger;
 mod library;
+mod log;
 mod mounts;
 mod output;
 mod promise;

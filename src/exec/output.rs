@@ -1,6 +1,5 @@
+use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
 
 /// Lines of output kept for the message about a failure.
 const TAIL_LINES: usize = 12;
@@ -18,6 +17,16 @@ pub(super) struct Tail {
 impl Tail {
     /// Takes bytes as they come.
     pub(super) fn push(&mut self, bytes: &[u8]) {
+        // Of many lines at once, all but the last would only be dropped again.
+        let closed = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        let mut feeds = (0..closed.len()).rev().filter(|&at| closed[at] == b'\n');
+        let bytes = match feeds.nth(TAIL_LINES - 1) {
+            Some(feed) => {
+                self.open = false;
+                &bytes[feed + 1..]
+            }
+            None => bytes,
+        };
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             if !self.open {
                 let oldest = if self.lines.len() == TAIL_LINES { self.lines.pop_front() } else { None };
@@ -54,12 +63,14 @@ pub(super) struct Decoder {
 impl Decoder {
     /// Returns the text that is complete with `bytes`.
     pub(super) fn decode(&mut self, bytes: &[u8]) -> String {
-        self.pending.extend_from_slice(bytes);
-        let keep = incomplete_suffix(&self.pending);
-        let complete = self.pending.len() - keep;
-        let text = String::from_utf8_lossy(&self.pending[..complete]).into_owned();
-        self.pending.drain(..complete);
-        text
+        let mut bytes = Cow::Borrowed(bytes);
+        if !self.pending.is_empty() {
+            bytes = Cow::Owned([&self.pending, &bytes[..]].concat());
+            self.pending.clear();
+        }
+        let complete = bytes.len() - incomplete_suffix(&bytes);
+        self.pending.extend_from_slice(&bytes[complete..]);
+        String::from_utf8_lossy(&bytes[..complete]).into_owned()
     }
 }
 
@@ -80,35 +91,6 @@ fn incomplete_suffix(bytes: &[u8]) -> usize {
     0
 }
 
-/// A step's log in the store. A log that cannot be written does not fail the step: the failure is kept for the end.
-#[derive(Debug)]
-pub(super) struct Log {
-    file: BufWriter<File>,
-    failure: Option<io::Error>,
-}
-
-impl Log {
-    pub(super) fn new(file: File) -> Log {
-        Log { file: BufWriter::new(file), failure: None }
-    }
-
-    pub(super) fn write(&mut self, bytes: &[u8]) {
-        if self.failure.is_none()
-            && let Err(error) = self.file.write_all(bytes)
-        {
-            self.failure = Some(error);
-        }
-    }
-
-    /// Writes what is buffered, and says what could not be written.
-    pub(super) fn finish(mut self) -> io::Result<()> {
-        match self.failure {
-            Some(error) => Err(error),
-            None => self.file.flush(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +107,11 @@ mod tests {
         assert_eq!(lines.len(), TAIL_LINES);
         assert_eq!(lines.first().unwrap(), "line 9");
         assert_eq!(lines.last().unwrap(), "90%");
+        let mut whole = Tail::default();
+        whole.push(b"begun");
+        whole.push(text.as_bytes());
+        whole.push(b"10%\r50%\r90%");
+        assert_eq!(whole.lines(), lines);
         tail.push(&vec![b'x'; 10_000]);
         assert_eq!(tail.lines().last().unwrap().len(), TAIL_LINE_BYTES - "10%\r50%\r".len());
     }

@@ -1,4 +1,3 @@
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
@@ -7,8 +6,9 @@ use serde_json::Value;
 
 use super::ledger::Ledger;
 use super::library::{Asker, Library};
+use super::log::Log;
 use super::mounts::Mounted;
-use super::output::{Decoder, Log, Tail};
+use super::output::{Decoder, Tail};
 use super::recipe::{Ticket, recipe};
 use super::stack::{Layer, Stack};
 use super::why::{Asked, Base};
@@ -112,7 +112,8 @@ impl Executor {
         let mounted = self.mount(work, run)?;
         let spec = spec(run, active.view(), &mounted, self.hostname(run));
         let (log, path) = self.log(work)?;
-        let mut voice = Voice { work, log: Log::new(log), tail: Tail::default(), decoders: Default::default() };
+        let is_heard = work.observer.hears_output();
+        let mut voice = Voice { work, log, tail: Tail::default(), decoders: Default::default(), is_heard };
         let ended = self.runtime.run(&spec, &mut |stream, bytes| voice.hear(stream, bytes), &work.cancel);
         if let Err(source) = voice.log.finish() {
             tracing::warn!(path = %path.display(), %source, "the log of a step is incomplete");
@@ -129,11 +130,11 @@ impl Executor {
         self.setting.hostname.as_deref().or(run.hostname.as_deref()).unwrap_or(DEFAULT_HOSTNAME)
     }
 
-    fn log(&self, work: &Work<'_, Output>) -> Result<(File, PathBuf), Error> {
+    fn log(&self, work: &Work<'_, Output>) -> Result<(Log, PathBuf), Error> {
         let number = self.setting.numbers.get(&work.id).copied().unwrap_or_default();
         let path = self.library.store().log_path(&self.setting.build, number)?;
-        let file = File::create(&path).map_err(|source| store::Error::io("create", &path, source))?;
-        Ok((file, path))
+        let log = Log::create(&path).map_err(|source| store::Error::io("create", &path, source))?;
+        Ok((log, path))
     }
 }
 
@@ -210,12 +211,17 @@ struct Voice<'a, 'w> {
     log: Log,
     tail: Tail,
     decoders: [Decoder; 2],
+    /// Whether anybody wants to know what it writes while it does.
+    is_heard: bool,
 }
 
 impl Voice<'_, '_> {
     fn hear(&mut self, stream: runtime::Stream, bytes: &[u8]) {
         self.log.write(bytes);
         self.tail.push(bytes);
+        if !self.is_heard {
+            return;
+        }
         let (stream, decoder) = match stream {
             runtime::Stream::Stdout => (Stream::Stdout, &mut self.decoders[0]),
             runtime::Stream::Stderr => (Stream::Stderr, &mut self.decoders[1]),

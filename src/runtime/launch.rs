@@ -3,6 +3,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
@@ -68,6 +69,7 @@ impl Native {
             streams: [(Stream::Stdout, Some(stdout)), (Stream::Stderr, Some(stderr))],
             status: Some(report),
             report: Vec::new(),
+            is_large: false,
         };
         let interrupted = watch(&process, &mut pipes, output, cancel);
         if interrupted.is_err() {
@@ -297,6 +299,8 @@ struct Pipes {
     streams: [(Stream, Option<OwnedFd>); 2],
     status: Option<OwnedFd>,
     report: Vec<u8>,
+    /// Whether the streams have been given more room than pipes have.
+    is_large: bool,
 }
 
 /// Hands on what comes until the process has ended.
@@ -308,17 +312,59 @@ fn watch(
 ) -> Result<(), Error> {
     // How soon an interrupt is seen, half of what is promised, and the price of a thousand wake-ups in 25 seconds.
     const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 25_000_000 };
-    let mut buffer = vec![0; 64 << 10];
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut flood = Flood::default();
     loop {
         cancel.check()?;
         let ready = pipes.poll(process, &TICK)?;
+        let mut largest = 0;
         for (index, ready) in ready.into_iter().enumerate() {
             match (ready, index) {
                 (false, _) => {}
                 (true, 3) => return Ok(()),
-                (true, index) => pipes.read(index, &mut buffer, output)?,
+                (true, index) => largest = largest.max(pipes.read(index, &mut buffer, output)?),
             }
         }
+        if let Some(nap) = flood.nap(largest, Instant::now()) {
+            pipes.enlarge();
+            std::thread::sleep(nap);
+        }
+    }
+}
+
+/// Read at once.
+const BUFFER_BYTES: usize = 256 << 10;
+/// What a pipe may hold without asking the administrator (pipe(7), `/proc/sys/fs/pipe-max-size`).
+const PIPE_BYTES: usize = 1 << 20;
+
+/// Finds out whether very much is written: then whoever reads each line as it comes slows the writer down.
+#[derive(Debug, Default)]
+struct Flood {
+    since: Option<Instant>,
+    bytes: usize,
+    is_on: bool,
+}
+
+impl Flood {
+    /// Over how long it is measured.
+    const WINDOW: Duration = Duration::from_millis(20);
+    /// What is much in that time: 25 MB in a second.
+    const MUCH_BYTES: usize = 512 << 10;
+    /// What is little to be read at once.
+    const LITTLE_BYTES: usize = 16 << 10;
+    /// Nobody sees such a delay, and in it a pipe is not filled.
+    const NAP: Duration = Duration::from_micros(300);
+
+    /// Takes the bytes that were read at once, and returns how long to wait before the next time, if at all.
+    fn nap(&mut self, bytes: usize, now: Instant) -> Option<Duration> {
+        self.bytes += bytes;
+        let since = *self.since.get_or_insert(now);
+        if now.duration_since(since) >= Flood::WINDOW {
+            self.is_on = self.bytes >= Flood::MUCH_BYTES;
+            (self.since, self.bytes) = (Some(now), 0);
+        }
+        // Who is not ahead of the writer does not wait for it.
+        (self.is_on && bytes < Flood::LITTLE_BYTES).then_some(Flood::NAP)
     }
 }
 
@@ -341,6 +387,15 @@ impl Pipes {
         Ok(ready)
     }
 
+    /// Gives the pipes of both streams all the room there can be. Where there is none, they are as useful as before.
+    fn enlarge(&mut self) {
+        if !std::mem::replace(&mut self.is_large, true) {
+            for (_, fd) in &self.streams {
+                let _ = fd.as_ref().map(|fd| rustix::pipe::fcntl_setpipe_size(fd, PIPE_BYTES));
+            }
+        }
+    }
+
     fn fd(&self, index: usize) -> Option<BorrowedFd<'_>> {
         match index {
             2 => self.status.as_ref(),
@@ -349,11 +404,12 @@ impl Pipes {
         .map(AsFd::as_fd)
     }
 
-    fn read(&mut self, index: usize, buffer: &mut [u8], output: &mut dyn FnMut(Stream, &[u8])) -> Result<(), Error> {
-        let Some(fd) = self.fd(index) else { return Ok(()) };
+    /// Hands on what can be read at once, and returns how many bytes that were.
+    fn read(&mut self, index: usize, buffer: &mut [u8], output: &mut dyn FnMut(Stream, &[u8])) -> Result<usize, Error> {
+        let Some(fd) = self.fd(index) else { return Ok(0) };
         let length = match rustix::io::read(fd, &mut *buffer) {
             Ok(length) => length,
-            Err(Errno::INTR | Errno::AGAIN) => return Ok(()),
+            Err(Errno::INTR | Errno::AGAIN) => return Ok(0),
             Err(error) => return Err(launch("read output")(error.into())),
         };
         match (index, length) {
@@ -362,19 +418,19 @@ impl Pipes {
             (stream, 0) => self.streams[stream].1 = None,
             (stream, length) => output(self.streams[stream].0, &buffer[..length]),
         }
-        Ok(())
+        Ok(length)
     }
 
     /// Reads what is left. Nobody in the container lives any more; should a descriptor have been passed out of it, its
     /// holder is not waited for.
     fn drain(&mut self, output: &mut dyn FnMut(Stream, &[u8])) -> Result<(), Error> {
-        let mut buffer = vec![0; 64 << 10];
+        let mut buffer = vec![0; BUFFER_BYTES];
         for index in 0..3 {
             while let Some(fd) = self.fd(index) {
                 let mut fds = [PollFd::new(&fd, PollFlags::IN)];
                 match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
                     Ok(0) => break,
-                    Ok(_) => self.read(index, &mut buffer, output)?,
+                    Ok(_) => drop(self.read(index, &mut buffer, output)?),
                     Err(Errno::INTR) => {}
                     Err(error) => return Err(launch("read output")(error.into())),
                 }

@@ -168,6 +168,11 @@ pub struct Written {
 pub trait Observe: Send + Sync {
     /// Takes one event; must be quick.
     fn observe(&self, event: Event);
+
+    /// Tells whether it makes anything of [`Event::Output`], of which there can be gigabytes.
+    fn hears_output(&self) -> bool {
+        true
+    }
 }
 
 impl<F: Fn(Event) + Send + Sync> Observe for F {

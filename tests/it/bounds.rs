@@ -75,6 +75,20 @@ fn what_a_step_prints_is_not_kept_in_memory() {
     }
 }
 
+#[test]
+fn of_what_a_step_prints_without_end_both_ends_are_kept() {
+    if !(require(Need::UserNamespaces) && require(Need::Busybox)) {
+        return;
+    }
+    let sandbox = Sandbox::new().busybox("RUN seq 1 10000000\n");
+    sandbox.kiln(&["build", "-q", "context"]).ok();
+    let log = sandbox.kiln(&["log"]).ok();
+    assert!(log.len() < 40 << 20, "{} bytes", log.len());
+    assert!(log.contains("\n1\n2\n3\n") && log.ends_with("\n9999999\n10000000\n"));
+    // All numbers have 78,888,897 bytes together, and 16 MiB of each end are there.
+    assert!(log.contains(&format!("\n[{} bytes are left out here]\n", 78_888_897 - (32 << 20))));
+}
+
 /// The disk fills half-way through a layer; then there is room again.
 #[test]
 fn a_layer_that_fills_the_disk_is_given_up_and_the_store_goes_on() {

@@ -160,6 +160,11 @@ trait View: Send {
     /// Shows one event.
     fn event(&mut self, event: &Event, at: Duration);
 
+    /// Tells whether it shows what steps write.
+    fn hears_output(&self) -> bool {
+        true
+    }
+
     /// Shows that time goes by.
     fn tick(&mut self, _at: Duration) {}
 
@@ -172,6 +177,10 @@ struct Silent;
 
 impl View for Silent {
     fn event(&mut self, _: &Event, _: Duration) {}
+
+    fn hears_output(&self) -> bool {
+        false
+    }
 }
 
 struct Screen {
@@ -197,5 +206,9 @@ impl Observe for Screen {
         let at = self.started.elapsed();
         shown.timeline.event(&event, at);
         shown.view.event(&event, at);
+    }
+
+    fn hears_output(&self) -> bool {
+        self.shown().view.hears_output()
     }
 }

@@ -124,7 +124,12 @@ impl<W: Write> Plain<W> {
     fn lines(&mut self, section: Section, lines: &[String], ended: bool, at: Duration) {
         let (number, _) = self.number_and_title(section);
         let prefix = format!("#{number} ");
-        let mut text: String = lines.iter().flat_map(|line| [&prefix, line.as_str(), "\n"]).collect();
+        let text = lines.iter().flat_map(|line| [&prefix, line.as_str(), "\n"]).collect();
+        self.text(section, text, ended, at);
+    }
+
+    /// Shows or keeps such lines as they are.
+    fn text(&mut self, section: Section, mut text: String, ended: bool, at: Duration) {
         if ended {
             text.push_str(self.folding.end());
         }
@@ -183,26 +188,29 @@ impl<W: Write> Plain<W> {
     fn finished(&mut self, id: StepId, outcome: &Outcome, duration: Duration, at: Duration) {
         let Some(step) = self.steps.get_mut(id) else { return };
         let was_started = step.started.is_some();
-        let mut lines: Vec<String> = timed(&step.rest(), step.elapsed(at));
-        lines.push(match outcome {
+        let section = Section::Step(id);
+        let mut text = timed(step.number, step.elapsed(at), step.rest().iter().map(String::as_str));
+        let last = match outcome {
             Outcome::Cached => "CACHED".to_owned(),
             Outcome::Done => format!("DONE {}", text::seconds(duration)),
             Outcome::Failed { message } => format!("ERROR: {message}"),
             Outcome::Cancelled if was_started => "CANCELED".to_owned(),
             Outcome::Cancelled => return,
-        });
-        self.lines(Section::Step(id), &lines, true, at);
+        };
+        text += &format!("#{} {last}\n", step.number);
+        self.text(section, text, true, at);
     }
 }
 
-/// Puts a time in front of each line. Steps may print millions of lines, and a number is written slowly.
-fn timed(lines: &[String], elapsed: Duration) -> Vec<String> {
-    let time = format!("{:.3}", elapsed.as_secs_f64());
-    let timed = |line: &String| match text::last_overwrite(line).trim_end() {
-        "" => time.clone(),
-        line => [&time, " ", line].concat(),
-    };
-    lines.iter().map(timed).collect()
+/// Puts the number of a step and a time in front of each line. Steps may print millions of lines, so all become one text.
+fn timed<'a>(number: usize, elapsed: Duration, lines: impl Iterator<Item = &'a str>) -> String {
+    let start = format!("#{number} {:.3}", elapsed.as_secs_f64());
+    let mut text = String::new();
+    for line in lines.map(|line| text::last_overwrite(line).trim_end()) {
+        let blank = if line.is_empty() { "" } else { " " };
+        [&start, blank, line, "\n"].into_iter().for_each(|part| text.push_str(part));
+    }
+    text
 }
 
 impl<W: Write + Send> View for Plain<W> {
@@ -224,10 +232,10 @@ impl<W: Write + Send> View for Plain<W> {
             }
             Event::Output { step: id, stream, text } => {
                 let Some(step) = self.steps.get_mut(*id) else { return };
-                let elapsed = step.elapsed(at);
-                let lines = timed(&step.output(*stream, text), elapsed);
-                if !lines.is_empty() {
-                    self.lines(Section::Step(*id), &lines, false, at);
+                let whole = step.output(*stream, text);
+                let text = timed(step.number, step.elapsed(at), whole.lines());
+                if !text.is_empty() {
+                    self.text(Section::Step(*id), text, false, at);
                 }
             }
             Event::Finished { step, outcome, duration } => self.finished(*step, outcome, *duration, at),

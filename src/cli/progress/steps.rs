@@ -43,17 +43,17 @@ impl Steps {
 }
 
 impl Step {
-    /// Adds output and returns the lines that are whole now, or as long as lines may be.
-    pub(super) fn output(&mut self, stream: Stream, text: &str) -> Vec<String> {
+    /// Adds output and returns the lines that are whole now, or as long as lines may be; the last may have no line feed.
+    pub(super) fn output(&mut self, stream: Stream, text: &str) -> String {
         let partial = self.partial(stream);
         let Some(end) = text.rfind('\n') else {
             partial.push_str(text);
-            return shortened(partial).into_iter().collect();
+            return shortened(partial).unwrap_or_default();
         };
         let mut whole = std::mem::take(partial);
         whole.push_str(&text[..=end]);
         partial.push_str(&text[end + 1..]);
-        whole.lines().map(str::to_owned).collect()
+        whole
     }
 
     /// Returns what was written after the last line feeds.
@@ -106,13 +106,12 @@ mod tests {
         }]);
         let step = steps.get_mut(NodeId(4)).unwrap();
         assert!(step.output(Stream::Stdout, "on").is_empty());
-        assert_eq!(step.output(Stream::Stderr, "error\r\n"), ["error"]);
-        assert_eq!(step.output(Stream::Stdout, "e\n\ntwo"), ["one", ""]);
+        assert_eq!(step.output(Stream::Stderr, "error\r\n"), "error\r\n");
+        assert_eq!(step.output(Stream::Stdout, "e\n\ntwo"), "one\n\n");
         // Of a line without an end no more is kept than anybody reads, and of a progress bar what it shows.
-        let bar: Vec<String> =
-            (0..LINE_BYTES).flat_map(|at| step.output(Stream::Stderr, &format!("\r{at} %"))).collect();
-        assert!(bar.is_empty() && step.partial(Stream::Stderr).len() <= LINE_BYTES);
-        let flood: Vec<String> = (0..5).flat_map(|_| step.output(Stream::Stderr, &"x".repeat(LINE_BYTES))).collect();
+        let bar: Vec<String> = (0..LINE_BYTES).map(|at| step.output(Stream::Stderr, &format!("\r{at} %"))).collect();
+        assert!(bar.concat().is_empty() && step.partial(Stream::Stderr).len() <= LINE_BYTES);
+        let flood: Vec<String> = (0..5).map(|_| step.output(Stream::Stderr, &"x".repeat(LINE_BYTES))).collect();
         assert_eq!(flood.iter().map(|line| line.trim_start_matches(|c| c != 'x').len()).sum::<usize>(), 5 * LINE_BYTES);
         assert!(step.output(Stream::Stderr, "\n").len() <= 1);
         assert_eq!(step.rest(), ["two"]);

@@ -149,9 +149,11 @@ impl Tree {
         }
     }
 
-    fn output(&mut self, id: StepId, lines: Vec<String>) {
+    fn output(&mut self, id: StepId, lines: &str) {
         let Some(running) = self.running.get_mut(&id) else { return };
-        running.lines.extend(lines.iter().map(|line| text::without_controls(text::last_overwrite(line))));
+        // More is never shown.
+        let last: Vec<&str> = lines.lines().rev().take(WINDOW).collect();
+        running.lines.extend(last.iter().rev().map(|line| text::without_controls(text::last_overwrite(line))));
         let surplus = running.lines.len().saturating_sub(WINDOW);
         running.lines.drain(..surplus);
     }
@@ -168,12 +170,12 @@ impl View for Tree {
                 }
             }
             Event::Missed { step, miss } => {
-                let lines = miss.cause().map(|cause| format!("not cached: {cause}"));
-                self.output(*step, lines.into_iter().collect());
+                let line = miss.cause().map(|cause| format!("not cached: {cause}"));
+                self.output(*step, &line.unwrap_or_default());
             }
             Event::Output { step: id, stream, text } => {
                 let lines = self.steps.get_mut(*id).map(|step| step.output(*stream, text)).unwrap_or_default();
-                self.output(*id, lines);
+                self.output(*id, &lines);
             }
             Event::Transfer { step, what, finished: true, .. } => {
                 self.transfers.remove(&(*step, what.clone()));
