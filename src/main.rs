@@ -4,5 +4,6 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     kiln::runtime::enter();
+    kiln::container::enter();
     kiln::cli::main()
 }

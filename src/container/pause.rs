@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::guard::Guard;
 use crate::sys::ProcessIdentity;
 
 /// The processes of a container, which stand still until this is dropped.
@@ -16,6 +17,7 @@ use crate::sys::ProcessIdentity;
 #[derive(Debug)]
 pub(super) struct Paused {
     stopped: Vec<OwnedFd>,
+    guard: Guard,
 }
 
 /// How long a process may take to stand still; one that waits for a disk cannot be hurried.
@@ -36,7 +38,7 @@ impl Paused {
         if !first.is_alive() {
             return Err(io::Error::from(rustix::io::Errno::SRCH));
         }
-        let mut paused = Paused { stopped: Vec::new() };
+        let mut paused = Paused { stopped: Vec::new(), guard: Guard::new(&namespace)? };
         let mut seen = HashSet::new();
         // What a process has begun before it stopped is found in the next round.
         loop {
@@ -48,6 +50,7 @@ impl Paused {
             for process in parents_first(found) {
                 seen.insert(process.pid);
                 if process.state != 'T' {
+                    paused.guard.expect(process.pid)?;
                     paused.stopped.extend(stop(process.pid, &namespace)?);
                 }
             }
@@ -62,26 +65,32 @@ impl Paused {
 
 impl Drop for Paused {
     fn drop(&mut self) {
-        for process in self.stopped.iter().rev() {
-            // One that was killed meanwhile does not go on.
-            let _ = pidfd_send_signal(process, Signal::CONT);
-        }
+        go_on(&self.stopped);
     }
 }
 
-/// Stops a process if it is still one of the namespace.
-fn stop(pid: i32, of: &str) -> io::Result<Option<OwnedFd>> {
-    let Some(number) = Pid::from_raw(pid) else { return Ok(None) };
-    let Ok(process) = pidfd_open(number, PidfdFlags::empty()) else { return Ok(None) };
-    // Looked at after it was opened: whoever has the number now keeps it.
-    if namespace(pid).is_ok_and(|namespace| namespace == of) {
-        match pidfd_send_signal(&process, Signal::STOP) {
-            Ok(()) => return Ok(Some(process)),
-            Err(rustix::io::Errno::SRCH) => {}
-            Err(error) => return Err(error.into()),
-        }
+/// Has processes go on, the last one first.
+pub(super) fn go_on(stopped: &[OwnedFd]) {
+    for process in stopped.iter().rev() {
+        // One that was killed meanwhile does not go on.
+        let _ = pidfd_send_signal(process, Signal::CONT);
     }
-    Ok(None)
+}
+
+/// Opens a process if it is one of the namespace.
+pub(super) fn open(pid: i32, of: &str) -> Option<OwnedFd> {
+    let process = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+    // Looked at after it was opened: whoever has the number now keeps it.
+    namespace(pid).is_ok_and(|namespace| namespace == of).then_some(process)
+}
+
+fn stop(pid: i32, of: &str) -> io::Result<Option<OwnedFd>> {
+    let Some(process) = open(pid, of) else { return Ok(None) };
+    match pidfd_send_signal(&process, Signal::STOP) {
+        Ok(()) => Ok(Some(process)),
+        Err(rustix::io::Errno::SRCH) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn namespace(pid: i32) -> io::Result<String> {

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::containers::{Foreground, sandbox, users};
-use crate::support::{Need, Sandbox, User, ran, require};
+use crate::support::{Need, Sandbox, User, comes_true, ran, require};
 
 /// What a container does to the files of its image.
 const CHANGES: &str = "echo a > /new; rm /bin/vi; mkdir -p /d/e; echo z > /d/e/z; ln -s /new /d/l; ln /d/e/z /d/hard; \
@@ -156,6 +156,12 @@ fn a_running_container_stands_still_while_it_is_committed() {
             assert_eq!(seen, expected, "{user:?} {flag}");
             assert!(!stopped(), "{user:?} {flag}");
         }
+        // Whoever stopped it can be killed before it goes on.
+        let mut commit = sandbox.start(&["commit", "runs", "made"]);
+        assert!(comes_true(stopped), "{user:?}");
+        commit.kill().unwrap();
+        commit.wait().unwrap();
+        assert!(comes_true(|| !stopped()), "{user:?}");
         sandbox.kiln(&["stop", "runs"]).ok();
         assert_eq!(running.code(), Some(9), "{user:?}");
     }

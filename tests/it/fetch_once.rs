@@ -4,24 +4,13 @@ use std::fs;
 use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::support::Sandbox;
 use crate::support::fault_server::{End, FaultServer, Published};
-
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::support::{Sandbox, comes_true};
 
 /// Longer than a build takes to want the layer. Its wish cannot be seen from outside: it asks nobody.
 const A_WHILE: Duration = Duration::from_secs(1);
-
-/// Waits until `is_true`, and tells whether it was before patience ended.
-fn comes_true(is_true: impl Fn() -> bool) -> bool {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_true() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    is_true()
-}
 
 /// A sandbox whose build copies the file of the image.
 fn copying(server: &FaultServer) -> Sandbox {
