@@ -11,7 +11,7 @@ use super::compress::{Packer, Wanted};
 use super::transfer::{PARALLEL_BLOBS, Sent, send_blob};
 use crate::exec::{Asker, Executor, Layer, Library, Output};
 use crate::frontend::Plan;
-use crate::graph::{BuildGraph, Input, NodeId, Op};
+use crate::graph::{BuildGraph, NodeId, Op};
 use crate::image;
 use crate::layer::Mtime;
 use crate::oci::{DiffId, Reference};
@@ -222,19 +222,10 @@ fn is_source(graph: &BuildGraph, node: NodeId) -> bool {
 
 /// Returns the node on which a tree begins to grow.
 fn base(graph: &BuildGraph, mut node: NodeId) -> NodeId {
-    loop {
-        let step = graph.node(node);
-        let below = match &step.op {
-            Op::Run(run) => run.root,
-            Op::File(file) => file.base,
-            Op::Merge(_) => Some(Input(0)),
-            Op::Source(_) => None,
-        };
-        match below.and_then(|input| step.inputs.get(input.0 as usize)) {
-            Some(&below) => node = below,
-            None => return node,
-        }
+    while let Some(below) = graph.below(node) {
+        node = below;
     }
+    node
 }
 
 /// Executes a build and offers the layers of its images as they come.

@@ -270,7 +270,7 @@ impl Job<'_> {
         let told = |error: Error| ahead.as_ref().and_then(Ahead::failure).unwrap_or(error);
         let solved = self.walk(&plan, &targets, &watched, &stop).map_err(|failure| {
             let left = match &failure {
-                Failure::Step(node, error) if error.exit_code().is_some() => {
+                Failure::Step(node, error) if error.exit_code().is_some() || error.is_in_the_text() => {
                     self.keep_failed(&plan, *node, &executor, &library)
                 }
                 _ => None,
@@ -479,10 +479,13 @@ impl Job<'_> {
     }
 }
 
-/// Adds how to look into the step that an error is about, where nothing better is known.
+/// Adds how to look into the step that an error is about.
 fn with_way_in(file: diagnostic::Source, mut found: Vec<Diagnostic>) -> Error {
-    let help = "`kiln shell` looks into the files that it was to run over";
-    found.iter_mut().filter(|one| one.help.is_none()).for_each(|one| one.help = Some(help.to_owned()));
+    let way_in = "`kiln shell` looks into the files";
+    for one in &mut found {
+        let known = one.help.take().map(|help| format!("{help}\n")).unwrap_or_default();
+        one.help = Some(known + way_in);
+    }
     Error::Diagnostics { file, found }
 }
 

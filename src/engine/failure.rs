@@ -12,13 +12,14 @@ use super::compress::Wanted;
 use super::containers::nobody;
 use super::export::write_file;
 use super::record::with_causes;
+use super::shell::process;
 use super::{Error, Left, OnFailure};
 use crate::container::{Containers, FailedStep, Image as ImageOf, Recipe};
 use crate::exec::{Asker, Executor, Failed, Layer, Library, Stack};
 use crate::frontend::{Plan, is_secret_name};
-use crate::graph::{BuildGraph, Input, MountKind, NodeId, Op, Run, Source};
+use crate::graph::{BuildGraph, CopySource, File, FileAction, Input, MountKind, NodeId, Op, Run, Source};
 use crate::image::{self, Image};
-use crate::oci::{ContainerConfig, History, ImageConfig, Reference};
+use crate::oci::{ContainerConfig, History, ImageConfig, Platform, Reference};
 use crate::solve::Event;
 use crate::store::ContainerRecord;
 use crate::sys::Cancel;
@@ -55,10 +56,13 @@ impl Job<'_> {
         if self.is_perturbed || self.cancel.is_cancelled() || self.options.on_failure == OnFailure::Discard {
             return None;
         }
-        let Op::Run(run) = &plan.graph.node(node).op else { return None };
-        let title = plan.graph.node(node).step.title.clone();
+        let (title, run) = match &plan.graph.node(node).op {
+            Op::Run(run) => (plan.graph.node(node).step.title.clone(), run.clone()),
+            Op::File(file) => around_copy(&plan.graph, node, file, &failed)?,
+            _ => return None,
+        };
         let containers = Containers::new(library.clone());
-        let step = Step { job: self, containers: &containers, graph: &plan.graph, node, run };
+        let step = Step { job: self, containers: &containers, graph: &plan.graph, node, run: &run };
         match step.keep(title, failed) {
             Ok(left) => left,
             Err(error) => {
@@ -180,6 +184,38 @@ impl Step<'_> {
 fn save(store: &crate::store::Store, image: &Image, path: &Path, cancel: &Cancel) -> Result<(), Error> {
     let name = "localhost/kiln-failed-step:latest".parse().expect("it is a name");
     write_file(path, |out| Ok(image::save_oci(store, &[image.saved(vec![name])], out, cancel)?))
+}
+
+/// Returns what to look into when a copy has failed: what it copies from, where that is a tree, or else to; with a process
+/// like the last one before it.
+fn around_copy(graph: &BuildGraph, node: NodeId, file: &File, failed: &Failed) -> Option<(String, Run)> {
+    let from = file.actions.iter().find_map(|action| match action {
+        FileAction::Copy { source: CopySource::Path { from, .. }, .. } => Some(*from),
+        _ => None,
+    });
+    let is_tree = |input: &Input| !failed.trees[input.0 as usize].layers().is_empty();
+    let root = from.filter(is_tree).or(file.base.filter(is_tree))?;
+    let tree = graph.node(node).inputs[root.0 as usize];
+    let process = process(&ContainerConfig::default(), platform(graph, tree));
+    let like = last_run(graph, tree).unwrap_or(&process).clone();
+    let Run { env, arguments, cwd, user, platform, .. } = like;
+    let run = Run { root: Some(root), env, arguments, cwd, user, platform, ..process };
+    Some((graph.node(tree).step.title.clone(), run))
+}
+
+fn last_run(graph: &BuildGraph, node: NodeId) -> Option<&Run> {
+    std::iter::successors(Some(node), |&node| graph.below(node)).find_map(|node| match &graph.node(node).op {
+        Op::Run(run) => Some(run),
+        _ => None,
+    })
+}
+
+fn platform(graph: &BuildGraph, node: NodeId) -> Platform {
+    let of = |node| match &graph.node(node).op {
+        Op::Source(Source::Image(image)) => Some(image.platform.clone()),
+        _ => None,
+    };
+    std::iter::successors(Some(node), |&node| graph.below(node)).find_map(of).unwrap_or_else(Platform::host)
 }
 
 /// Returns the arguments of a build that its Dockerfile or command line calls as one calls secrets.

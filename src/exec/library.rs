@@ -110,6 +110,14 @@ impl Library {
         }
     }
 
+    /// Returns the changes of a view over any stack in which nothing was changed; none where views are copies.
+    pub(super) fn untouched(&self) -> Result<Option<Active>, Error> {
+        match self.snapshots.kind()? {
+            Kind::Overlay(xattrs) => Ok(Some(self.snapshots.over(&[], xattrs)?)),
+            Kind::FullCopy => Ok(None),
+        }
+    }
+
     /// Returns the writable view over `stack` whose changes are kept in `tree`, of which nobody else may be making use.
     pub(crate) fn reopen(&self, stack: &Stack, tree: &store::Tree, asker: Asker<'_>) -> Result<snapshot::View, Error> {
         let lower = match self.snapshots.kind()? {

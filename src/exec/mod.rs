@@ -123,7 +123,7 @@ pub struct Setting {
     pub cancel: Cancel,
 }
 
-/// What a process has left that failed.
+/// What a step has left that failed: a process, or a copy, which leaves nothing.
 pub struct Failed {
     /// The files it ran over, and its changes.
     pub(crate) active: Arc<Active>,
@@ -132,6 +132,9 @@ pub struct Failed {
     /// How it ended, as shells count.
     pub exit_code: i32,
 }
+
+/// How a copy ends that fails.
+const COPY_FAILED: i32 = 1;
 
 /// Executes the ops of one build.
 pub struct Executor {
@@ -142,7 +145,7 @@ pub struct Executor {
     setting: Setting,
     behind: Behind,
     past: Past,
-    /// What the processes that failed have left.
+    /// What the steps that failed have left.
     failed: Mutex<BTreeMap<NodeId, Failed>>,
     /// Of the directories that are kept of repositories.
     digests: Mutex<Vec<Arc<StatCache>>>,
@@ -158,13 +161,26 @@ impl Executor {
         Executor { library, cache, remotes, runtime, setting, behind, past, failed, digests }
     }
 
-    /// Returns what the process of a step has left when it failed; a second time, nothing.
+    /// Returns what a step has left when it failed; a second time, nothing.
     pub fn take_failed(&self, step: NodeId) -> Option<Failed> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).remove(&step)
     }
 
     fn keyring(&self) -> Keyring<'_> {
         Keyring { secrets: &self.setting.secrets, agents: &self.setting.agents }
+    }
+
+    /// Keeps the inputs of a copy that failed because of what was written, for whoever looks why.
+    fn keep_inputs(&self, work: &Work<'_, Output>, error: &Error) {
+        if !error.is_in_the_text() || !work.inputs.iter().any(|input| matches!(input, Output::Tree(_))) {
+            return;
+        }
+        // Who has no room for an empty directory has other worries.
+        if let Ok(Some(active)) = self.library.untouched() {
+            let trees = work.inputs.iter().map(Output::as_stack).collect();
+            let failed = Failed { active: Arc::new(active), trees, exit_code: COPY_FAILED };
+            self.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(work.id, failed);
+        }
     }
 
     /// Waits until everything begun behind the build has ended, well or not. What failed is told by who needs it.
@@ -195,7 +211,7 @@ impl Execute for Executor {
             Op::Source(graph::Source::Git(git)) => self.look_up_git(work, git),
             Op::Merge(_) => merge(&work.inputs).map(Lookup::Hit),
             Op::Run(run) => self.look_up_run(work, run),
-            Op::File(file) => self.look_up_change(work, file),
+            Op::File(file) => self.look_up_change(work, file).inspect_err(|error| self.keep_inputs(work, error)),
         }
     }
 
@@ -207,7 +223,9 @@ impl Execute for Executor {
         self.tell(work.id, work.observer);
         match (&work.node.op, ticket) {
             (Op::Run(run), Ticket::Run(process)) => self.run(work, run, process),
-            (Op::File(file), Ticket::Change(change)) => self.change(work, file, *change),
+            (Op::File(file), Ticket::Change(change)) => {
+                self.change(work, file, *change).inspect_err(|error| self.keep_inputs(work, error))
+            }
             (Op::Source(graph::Source::Http(http)), Ticket::Download) => self.download(work, http),
             (Op::Source(graph::Source::Git(git)), Ticket::CheckOut(commit)) => self.check_out(work, git, &commit),
             _ => unreachable!("a look-up leaves a ticket of its own op, and other sources and merges always hit"),

@@ -120,6 +120,18 @@ impl BuildGraph {
         &self.nodes[id.0 as usize]
     }
 
+    /// Returns the node whose tree the tree of a node grew from; none where it began with nothing.
+    pub fn below(&self, id: NodeId) -> Option<NodeId> {
+        let node = self.node(id);
+        let input = match &node.op {
+            Op::Run(run) => run.root,
+            Op::File(file) => file.base,
+            Op::Merge(_) => Some(Input(0)),
+            Op::Source(_) => None,
+        };
+        input.and_then(|input| node.inputs.get(input.0 as usize).copied())
+    }
+
     /// Returns every node with its id; inputs come before their users.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
         self.nodes.iter().enumerate().map(|(index, node)| (NodeId(index as u32), node))

@@ -92,6 +92,34 @@ fn a_failed_step_is_looked_into_as_it_was() {
 }
 
 #[test]
+fn of_a_copy_that_failed_what_it_copies_from_or_to_is_looked_into() {
+    for user in users() {
+        let from = "FROM base AS made\nENV A=1\nARG API_TOKEN\nWORKDIR /out\nRUN echo here > it\nFROM scratch\nCOPY --from=made /out/other /\n";
+        let sandbox = Sandbox::of(user).busybox(from).file("ctx-file", "x");
+        let failed =
+            |flags: &[&str]| sandbox.kiln(&[&["build", "-q", "-t", "test"], flags, &["context"]].concat()).fails(1);
+        let said = failed(&["--build-arg=API_TOKEN=planted-argument", "--on-failure=bundle=failed.tar"]);
+        assert!(said.contains("/out/other") && said.contains("`kiln shell` looks into the files"), "{said}");
+        assert_eq!(sandbox.look(&[], "pwd; echo $A; cat /out/it; ls"), "/out\n1\nhere\nit\n", "{user:?}");
+        assert_eq!(sandbox.look(&["--before"], "ls"), "it\n", "{user:?}");
+        assert_eq!(sandbox.kiln(&["diff", "failed"]).ok(), "", "{user:?}");
+        let other = Sandbox::of(user);
+        fs::copy(sandbox.path("failed.tar"), other.path("failed.tar")).unwrap();
+        let script = "cat /out/it; echo ${API_TOKEN-none}";
+        assert_eq!(other.look(&["failed.tar"], script), "here\nnone\n", "{user:?}");
+
+        // Of a context there is nothing to look into that is not there to see.
+        let to = "FROM base\nWORKDIR /w\nRUN echo file > no-directory\nCOPY ctx-file /w/no-directory/\n";
+        let text = fs::read_to_string(sandbox.context("Dockerfile")).unwrap();
+        sandbox.write("Dockerfile", text.replace(from, to));
+        assert!(failed(&[]).contains("no-directory"));
+        assert_eq!(sandbox.look(&[], "cat no-directory"), "file\n", "{user:?}");
+        sandbox.write("Dockerfile", "FROM scratch\nCOPY nothing /\n");
+        assert!(!failed(&[]).contains("kiln shell"));
+    }
+}
+
+#[test]
 fn what_a_failed_step_has_left_is_a_container() {
     for user in users() {
         let sandbox = failing(user);

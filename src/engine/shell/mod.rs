@@ -186,7 +186,8 @@ impl<'a> Search<'a, '_> {
         let run = recipe.run();
         let about = ShellAbout {
             title: recipe.title.clone(),
-            exit_code: record.exit_code,
+            // A copy has no process that could end.
+            exit_code: record.exit_code.filter(|_| !run.argv.is_empty()),
             argv: run.argv.clone(),
             ..ShellAbout::default()
         };
@@ -246,7 +247,7 @@ impl<'a> Search<'a, '_> {
         };
         let about = ShellAbout {
             title: bundled.recipe.title.clone(),
-            exit_code: bundled.exit_code,
+            exit_code: bundled.exit_code.filter(|_| !run.argv.is_empty()),
             argv: run.argv.clone(),
             missing_mounts: bundled.missing_mounts.clone(),
             ..ShellAbout::default()
@@ -290,7 +291,7 @@ fn drop_trees(run: &mut graph::Run) -> Vec<String> {
 }
 
 /// Returns a process as an image would run it.
-fn process(config: &ContainerConfig, platform: Platform) -> graph::Run {
+pub(super) fn process(config: &ContainerConfig, platform: Platform) -> graph::Run {
     let pair = |item: &String| {
         let (name, value) = item.split_once('=').unwrap_or((item, ""));
         (name.to_owned(), value.to_owned())
