@@ -5,7 +5,7 @@ use super::session::Session;
 
 /// Print what the steps of a build wrote
 ///
-/// kiln keeps the whole output of every step it ran. Without arguments, this is all of the last build.
+/// kiln keeps the output of every step it ran; of more than 32 MiB, both ends. Without arguments, this is all of the last build.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A step of the last build, by the number of the progress display, or a build, or a step of a build

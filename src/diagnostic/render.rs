@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::{Diagnostic, Severity, Source};
@@ -17,13 +19,14 @@ pub fn render(source: &Source, diagnostic: &Diagnostic, style: Style) -> String 
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut snippet = Snippet::source(source.text()).path(pictured(source.name()));
+    let text = without_c1(source.text());
+    let mut snippet = Snippet::source(&*text).path(in_one_line(source.name()));
     for (place, (span, label)) in diagnostic.labels.iter().enumerate() {
         let kind = if place == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
         let annotation = kind.span(span.range());
-        snippet = snippet.annotation(if label.is_empty() { annotation } else { annotation.label(pictured(label)) });
+        snippet = snippet.annotation(if label.is_empty() { annotation } else { annotation.label(in_one_line(label)) });
     }
-    let title = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code);
+    let title = level.primary_title(pictured(&diagnostic.message)).id(diagnostic.code);
     let mut report: Vec<Group<'_>> = vec![title.element(snippet)];
     if let Some(help) = &diagnostic.help {
         report.push(Group::with_title(Level::HELP.secondary_title(pictured(help))));
@@ -35,7 +38,8 @@ pub fn render(source: &Source, diagnostic: &Diagnostic, style: Style) -> String 
     renderer.render(&report)
 }
 
-/// Returns a text with pictures of the controls in it, as `annotate_snippets` itself does with the source and the title.
+/// Returns a text with pictures of the controls in it but line feeds: `annotate_snippets` replaces those of ASCII, in titles
+/// and the source alone, and indents lines.
 fn pictured(text: &str) -> String {
     let picture = |character: char| match character {
         '\n' => '\n',
@@ -45,6 +49,22 @@ fn pictured(text: &str) -> String {
         _ => character,
     };
     text.chars().map(picture).collect()
+}
+
+fn in_one_line(text: &str) -> String {
+    pictured(text).replace('\n', "␊")
+}
+
+/// Returns a text with a mark of as many bytes in place of the controls beyond ASCII, so that spans keep their places.
+fn without_c1(text: &str) -> Cow<'_, str> {
+    match text.contains(is_c1) {
+        true => text.replace(is_c1, "·").into(),
+        false => text.into(),
+    }
+}
+
+fn is_c1(character: char) -> bool {
+    matches!(character, '\u{80}'..='\u{9f}')
 }
 
 #[cfg(test)]

@@ -320,9 +320,9 @@ impl Job<'_> {
     }
 
     /// Tells whether the layers of base images need not be here in the end: whoever wants nothing but a push has them in
-    /// the registry.
+    /// the registry. Of one that is only now said to have no TLS, nobody knows that later.
     fn leaves_bases(&self, ahead: Option<&Ahead>) -> bool {
-        ahead.is_some() && self.options.outputs.is_empty()
+        ahead.is_some() && self.options.outputs.is_empty() && self.options.insecure_registries.is_empty()
     }
 
     fn plan(&self, loaded: &Loaded, build_args: Arguments, library: &Library, named: &Named) -> Result<Plan, Error> {
@@ -481,7 +481,7 @@ impl Job<'_> {
 
 /// Adds how to look into the step that an error is about.
 fn with_way_in(file: diagnostic::Source, mut found: Vec<Diagnostic>) -> Error {
-    let way_in = "`kiln shell` looks into the files";
+    let way_in = "`kiln shell` looks into the files that it had before it, or was to copy from";
     for one in &mut found {
         let known = one.help.take().map(|help| format!("{help}\n")).unwrap_or_default();
         one.help = Some(known + way_in);

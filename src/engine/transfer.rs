@@ -170,7 +170,7 @@ pub(super) fn send_blob(
     let is_here = store.has_blob(blob.digest)?.is_some();
     if is_here || !client.lend_blob(reference, blob, store, cancel)? {
         if !is_here {
-            client.recover_blob(blob, store, &|_| {}, cancel)?;
+            client.recover_blob(blob, store, &|done| tell(done, false), cancel)?;
         }
         client.push_blob(reference, blob, store, &|done| tell(done, false), cancel)?;
     }

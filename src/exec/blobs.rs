@@ -44,9 +44,12 @@ impl Library {
             return Ok(None);
         }
         let Origin { reference, blob } = origin;
-        self.store().note_source(blob.digest, reference.host(), reference.path())?;
+        self.store().guess_source(blob.digest, reference.host(), reference.path())?;
         let blob = layer_blob(blob);
-        self.store().link_blob(diff_id, &blob)?;
+        // What is known of a blob that was here once counts more than what a manifest says.
+        if self.store().blobs_of(diff_id)?.iter().all(|known| known.digest != blob.digest) {
+            self.store().link_blob(diff_id, &blob)?;
+        }
         Ok(Some(blob))
     }
 
@@ -63,13 +66,17 @@ impl Library {
 
     /// Fetches some form of a layer that is known to be in a registry.
     fn recovered(&self, diff_id: DiffId, asker: Asker<'_>) -> Result<LayerBlob, Error> {
+        let mut refused = Error::LostLayer(diff_id);
         for known in self.store().blobs_of(diff_id)? {
             let blob = Descriptor::new(known.media_type.clone(), known.digest, known.size);
-            if self.recover(&blob, asker)? {
-                return Ok(known);
+            match self.recover(&blob, asker) {
+                Ok(true) => return Ok(known),
+                Ok(false) => {}
+                Err(error) if error.is_of_registry() => refused = error,
+                Err(error) => return Err(error),
             }
         }
-        Err(Error::LostLayer(diff_id))
+        Err(refused)
     }
 
     /// Fetches a blob from wherever it is known to be, unless it is here; tells whether it is then.
@@ -95,20 +102,20 @@ impl Library {
         Ok(None)
     }
 
+    /// Fetches a blob from where its image is named, or from where it is known to be: a name may be one that was given
+    /// here to an image that came from elsewhere.
     fn download(&self, origin: &Origin, asker: Asker<'_>) -> Result<(), Error> {
         let Origin { reference, blob } = origin;
+        let known = self.store().all_sources(blob.digest)?;
+        let is_known = known.iter().any(|(host, path)| host == reference.host() && path == reference.path());
+        match self.recover(blob, asker) {
+            Ok(true) => return Ok(()),
+            Err(error) if is_known || !error.is_of_registry() => return Err(error),
+            _ => {}
+        }
         let fetch =
             |progress: &dyn Fn(u64)| self.registry().fetch_blob(reference, blob, self.store(), progress, asker.cancel);
-        let Err(error) = moving(blob, asker, fetch) else { return Ok(()) };
-        // The name may be one that was given here, of an image that came from elsewhere.
-        let is_other = |(host, path): &(String, String)| host != reference.host() || path != reference.path();
-        if !asker.cancel.is_cancelled()
-            && self.store().all_sources(blob.digest)?.iter().any(is_other)
-            && let Ok(true) = self.recover(blob, asker)
-        {
-            return Ok(());
-        }
-        Err(error.into())
+        Ok(moving(blob, asker, fetch)?)
     }
 }
 

@@ -122,6 +122,12 @@ impl Error {
         matches!(self, Error::File(file::Error::Context(_)))
     }
 
+    /// Tells whether a registry is to blame, or the way to it, so that another may do better.
+    pub(super) fn is_of_registry(&self) -> bool {
+        use registry::Error as R;
+        matches!(self, Error::Registry(error) if !matches!(error, R::Cancelled(_) | R::Store(_)))
+    }
+
     /// Returns what would likely mend it.
     pub fn help(&self) -> Option<String> {
         match self {

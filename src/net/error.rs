@@ -40,9 +40,18 @@ pub struct Reason(reqwest::Error);
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let innermost = layers(&self.0).last().map(ToString::to_string);
-        f.write_str(&innermost.unwrap_or_default())
+        let innermost = layers(&self.0).last().map(ToString::to_string).unwrap_or_default();
+        match unknown_host(&innermost) {
+            Some(host) => write!(f, "the name server knows no address of {host}"),
+            None => f.write_str(&innermost),
+        }
     }
+}
+
+/// Returns the host that a name server does not know, where this is how hickory says so.
+fn unknown_host(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("no records found for Query { name: Name(\"")?;
+    Some(rest.split_once('"')?.0.trim_end_matches('.'))
 }
 
 impl StdError for Reason {}
@@ -75,4 +84,17 @@ fn layers<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         inner.map(|inner| inner as &(dyn StdError + 'static)).or_else(|| error.source())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_nobody_knows_is_named() {
+        let text =
+            "no records found for Query { name: Name(\"registry.example.\"), query_type: AAAA, query_class: IN }";
+        assert_eq!(unknown_host(text), Some("registry.example"));
+        assert_eq!(unknown_host("connection refused"), None);
+    }
 }

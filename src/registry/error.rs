@@ -87,7 +87,7 @@ pub enum Error {
         actual: Digest,
     },
     /// A blob has another length than its descriptor says.
-    #[error("{host} sent {actual} bytes of {digest}, which should have {expected}")]
+    #[error("{host} has {actual} bytes of {digest}, which should have {expected}")]
     WrongSize {
         /// The registry.
         host: String,

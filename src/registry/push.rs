@@ -1,4 +1,4 @@
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LOCATION};
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::{Method, Response, StatusCode, Url};
 
 use super::pull::announced;
@@ -40,7 +40,7 @@ impl Client {
     /// [`Client::push_blob`] does before it sends any byte. The blob need not be in the store.
     ///
     /// # Errors
-    /// As [`Client::push_blob`].
+    /// As [`Client::push_blob`], and [`Error::WrongSize`] where the registry says that its blob has another size.
     pub fn lend_blob(
         &self,
         reference: &Reference,
@@ -55,7 +55,10 @@ impl Client {
             let mut retry = Retry::default();
             loop {
                 match push.lend().await {
-                    Ok(lent) => return Ok::<_, Error>(matches!(lent, Lent::Given)),
+                    Ok(Lent::There) => return Ok(true),
+                    // What has come unseen is looked at: nobody has counted its bytes.
+                    Ok(Lent::Mounted) => return push.is_there().await,
+                    Ok(Lent::Begun(_) | Lent::No) => return Ok(false),
                     Err(error) => retry.after(error).await?,
                 }
             }
@@ -183,9 +186,11 @@ fn lenders(reference: &Reference, blob: &Descriptor, store: &Store) -> Result<Ve
 
 /// What came of asking for a blob without sending it.
 enum Lent {
-    /// The repository has it.
-    Given,
-    /// It is to be sent where this answer says.
+    /// The repository has had it.
+    There,
+    /// The repository has it now.
+    Mounted,
+    /// Nobody lends it; it is to be sent where this answer says.
     Begun(Response),
     No,
 }
@@ -201,7 +206,7 @@ struct Push<'a> {
 impl Push<'_> {
     async fn attempt(&self) -> Result<(), Error> {
         match self.lend().await? {
-            Lent::Given => return Ok(()),
+            Lent::There | Lent::Mounted => return Ok(()),
             Lent::Begun(response) => return self.put(&response).await,
             Lent::No => {}
         }
@@ -213,25 +218,38 @@ impl Push<'_> {
     async fn lend(&self) -> Result<Lent, Error> {
         if self.is_there().await? {
             tracing::debug!(digest = %self.upload.digest, repository = %self.repository, "the blob is there");
-            return Ok(Lent::Given);
+            return Ok(Lent::There);
         }
+        let mut lent = Lent::No;
         for lender in self.lenders {
             let response = self.mount(lender).await?;
             match response.status() {
-                StatusCode::CREATED => return Ok(Lent::Given),
-                StatusCode::ACCEPTED => return Ok(Lent::Begun(response)),
+                StatusCode::CREATED => return Ok(Lent::Mounted),
+                // This one has it not, and another may.
+                StatusCode::ACCEPTED => lent = Lent::Begun(response),
                 // A registry may refuse to lend and still take the blob.
                 status => tracing::debug!(lender, status = status.as_u16(), "the blob is not lent"),
             }
         }
-        Ok(Lent::No)
+        Ok(lent)
     }
 
     async fn is_there(&self) -> Result<bool, Error> {
         let path = format!("blobs/{}", self.upload.digest);
         let request = Request::new(Method::HEAD, Target::Path(&path), self.scopes());
-        // Whatever else it answers, and why, is told better by the request that follows.
-        Ok(self.repository.send(&self.client.transport, &request).await?.status() == StatusCode::OK)
+        let response = self.repository.send(&self.client.transport, &request).await?;
+        let length = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        match (response.status(), length) {
+            // Then the manifest that is to name it is wrong, and nobody could pull what is pushed.
+            (StatusCode::OK, Some(actual)) if actual != 0 && actual != self.upload.size => Err(Error::WrongSize {
+                host: self.repository.host().to_owned(),
+                digest: self.upload.digest,
+                expected: self.upload.size,
+                actual,
+            }),
+            // Whatever else it answers, and why, is told better by the request that follows.
+            (status, _) => Ok(status == StatusCode::OK),
+        }
     }
 
     async fn mount(&self, lender: &str) -> Result<Response, Error> {

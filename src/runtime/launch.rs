@@ -445,6 +445,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_a_flood_is_waited_for_and_only_by_who_is_ahead_of_it() {
+        let begun = Instant::now();
+        let at = |milliseconds| begun + Duration::from_millis(milliseconds);
+        let (line, much, nap) = (100, Flood::MUCH_BYTES, Some(Flood::NAP));
+        let mut flood = Flood::default();
+        for (bytes, now, expected) in [
+            (line, 0, None),
+            (much, 10, None),
+            // From here on it is one.
+            (line, 20, nap),
+            (much, 30, None),
+            (line, 31, nap),
+            // The pieces between are counted: this is still one, and then no more.
+            (line, 41, nap),
+            (line, 50, nap),
+            (line, 61, None),
+            (line, 90, None),
+        ] {
+            assert_eq!(flood.nap(bytes, at(now)), expected, "{bytes} bytes at {now} ms");
+        }
+    }
+
+    #[test]
     fn nobody_can_write_to_the_program_of_init() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::copy("/bin/true", file.path()).unwrap();

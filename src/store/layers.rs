@@ -184,6 +184,21 @@ impl Store {
         })
     }
 
+    /// Remembers that a repository may have a blob, because an image is named so. Whoever is known to have it is asked first.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn guess_source(&self, digest: Digest, host: &str, repository: &str) -> Result<(), Error> {
+        self.database().write(|transaction| {
+            transaction.prepare_cached("INSERT OR IGNORE INTO blob_sources VALUES(?, ?, ?, 0)")?.execute(params![
+                digest.as_bytes(),
+                host,
+                repository
+            ])?;
+            Ok(())
+        })
+    }
+
     /// Returns the repositories of `host` that have a blob, the last noted first.
     ///
     /// # Errors
@@ -219,7 +234,7 @@ fn link(transaction: &Transaction<'_>, diff_id: DiffId, blob: &LayerBlob) -> Res
     transaction
         .prepare_cached(
             "INSERT INTO layer_blobs(diff_id, digest, media_type, size) VALUES(?1, ?2, ?3, ?4)
-             ON CONFLICT(diff_id, digest) DO UPDATE SET media_type = ?3",
+             ON CONFLICT(diff_id, digest) DO UPDATE SET media_type = ?3, size = ?4",
         )?
         .execute(params![diff_id.digest().as_bytes(), blob.digest.as_bytes(), blob.media_type, blob.size as i64])?;
     Ok(())

@@ -99,7 +99,10 @@ fn of_a_copy_that_failed_what_it_copies_from_or_to_is_looked_into() {
         let failed =
             |flags: &[&str]| sandbox.kiln(&[&["build", "-q", "-t", "test"], flags, &["context"]].concat()).fails(1);
         let said = failed(&["--build-arg=API_TOKEN=planted-argument", "--on-failure=bundle=failed.tar"]);
-        assert!(said.contains("/out/other") && said.contains("`kiln shell` looks into the files"), "{said}");
+        assert!(
+            said.contains("/out/other") && said.contains("`kiln shell` looks into the files that it had"),
+            "{said}"
+        );
         assert_eq!(sandbox.look(&[], "pwd; echo $A; cat /out/it; ls"), "/out\n1\nhere\nit\n", "{user:?}");
         assert_eq!(sandbox.look(&["--before"], "ls"), "it\n", "{user:?}");
         assert_eq!(sandbox.kiln(&["diff", "failed"]).ok(), "", "{user:?}");

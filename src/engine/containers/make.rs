@@ -118,7 +118,16 @@ impl Engine {
     /// # Errors
     /// Those of the store.
     pub fn has_image_to_run(&self, options: &RunOptions) -> Result<bool, Error> {
-        Ok(options.pull != Pull::Always && self.image_here(options)?.is_some())
+        let Some(manifest) = self.image_here(options)?.filter(|_| options.pull != Pull::Always) else {
+            return Ok(false);
+        };
+        for layer in Image::open(&self.store, manifest)?.layers() {
+            let is_here = |digest| Ok::<_, Error>(self.store.has_blob(digest)?.is_some());
+            if !(is_here(layer.blob.digest)? || is_here(layer.diff_id.digest())?) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn image_here(&self, options: &RunOptions) -> Result<Option<Digest>, Error> {
