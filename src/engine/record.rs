@@ -213,7 +213,13 @@ impl Seen {
                 let facts = &mut self.step(*step).facts;
                 (facts.layer_bytes, facts.kept_ms) = (Some(*layer_bytes), Some(at_ms));
             }
-            Event::Finished { step, outcome, duration } => self.step(*step).ended = Some((of(outcome), *duration)),
+            Event::Finished { step, outcome, duration } => {
+                let step = self.step(*step);
+                step.ended = Some((of(outcome), *duration));
+                // It takes time, too, to find out that a step is not known.
+                let began = |_| at_ms.saturating_sub(milliseconds(*duration));
+                step.facts.started_ms = step.facts.started_ms.map(began);
+            }
             Event::Warning { message } => self.finding(None, message, None),
             Event::Lint { rule, message, line, .. } => self.finding(Some(rule), message, Some(*line)),
             Event::Phase { what, result: None } => {

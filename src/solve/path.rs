@@ -22,6 +22,7 @@ struct Step {
     number: usize,
     inputs: Vec<StepId>,
     link: Link,
+    /// When it was known that it had to be executed.
     started: Option<Duration>,
     ended: Option<Duration>,
     /// When its layer was kept; perhaps long after it has ended.
@@ -38,8 +39,8 @@ struct Phase {
 /// What kept a build from ending sooner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CriticalPath {
-    /// In the order of time: steps each of which waited for the one before it, the layer that was waited for after the
-    /// last of them, then the phases after all steps.
+    /// In the order of time: steps each of which waited for the one before it, or for the layer of that, which is a link of
+    /// its own then; and the phases after all steps.
     pub links: Vec<Link>,
     /// Time of all links together, in milliseconds in the serialised form.
     #[serde(rename = "path_ms", serialize_with = "milliseconds")]
@@ -125,12 +126,18 @@ impl Timeline {
         let mut links = Vec::from_iter(last.layer_link());
         let mut at = Some(last);
         while let Some(step) = at {
-            if step.started.is_some() && step.link.duration >= NOTHING {
-                links.push(step.link.clone());
-            }
-            // The one that ended last is the one that was waited for.
+            // The one that was ready last is the one that was waited for.
             let inputs = step.inputs.iter().filter_map(|input| self.steps.get(input));
-            at = inputs.max_by_key(|input| (input.ended, input.number));
+            let before = inputs.max_by_key(|input| (input.ready_for(step), input.number));
+            let layer = before.filter(|before| before.ready_for(step) != before.ended).and_then(Step::layer_link);
+            // While it is found out whether a step is known, it may wait for what it stands on.
+            let waited = layer.as_ref().and(before).and_then(|before| before.kept?.checked_sub(step.began()?));
+            let duration = step.link.duration.saturating_sub(waited.unwrap_or_default());
+            if step.started.is_some() && duration >= NOTHING {
+                links.push(Link { duration, ..step.link.clone() });
+            }
+            links.extend(layer);
+            at = before;
         }
         links.reverse();
         let end = last.ended.max(last.kept);
@@ -145,6 +152,17 @@ impl Timeline {
 }
 
 impl Step {
+    /// Returns when somebody began to look whether it was known.
+    fn began(&self) -> Option<Duration> {
+        self.ended?.checked_sub(self.link.duration)
+    }
+
+    /// Returns when another step that stands on it could go on: with its layer, if that one waited so long.
+    fn ready_for(&self, next: &Step) -> Option<Duration> {
+        let waited = |kept: &Duration| Some(*kept) > self.ended && next.started.is_some_and(|started| started >= *kept);
+        self.kept.filter(waited).or(self.ended)
+    }
+
     /// Returns the time in which the step was over and its layer not yet.
     fn layer_link(&self) -> Option<Link> {
         let duration = self.kept?.saturating_sub(self.ended?);
@@ -237,6 +255,27 @@ mod tests {
         let links: Vec<_> = path.links.iter().map(|link| (link.title.as_str(), link.duration.as_millis())).collect();
         assert_eq!(links, [("s0", 10), ("layer of s0", 80), ("writing image", 5)]);
         assert_eq!(path.links[1].layer_bytes, 7);
+    }
+
+    #[test]
+    fn a_step_that_waits_for_a_layer_below_it_has_its_own_time() {
+        let timeline = timeline(&[
+            (0, planned(&[(0, &[]), (1, &[0]), (2, &[1])])),
+            (0, started(0)),
+            (10, finished(0, Outcome::Done, 10)),
+            (70, Event::Kept { step: NodeId(0), layer_bytes: 7 }),
+            // It was looked up from 10 on.
+            (70, started(1)),
+            (90, finished(1, Outcome::Done, 80)),
+            // This one did not wait for the layer below it.
+            (91, started(2)),
+            (95, Event::Kept { step: NodeId(1), layer_bytes: 1 }),
+            (110, finished(2, Outcome::Done, 20)),
+        ]);
+        let path = timeline.critical_path().unwrap();
+        let links: Vec<_> = path.links.iter().map(|link| (link.title.as_str(), link.duration.as_millis())).collect();
+        assert_eq!(links, [("s0", 10), ("layer of s0", 60), ("s1", 20), ("s2", 20)]);
+        assert_eq!(path.time.as_millis(), 110);
     }
 
     #[test]
