@@ -56,10 +56,13 @@ impl Library {
     fn original(&self, layer: &Layer, asker: Asker<'_>) -> Result<LayerBlob, Error> {
         let diff_id = layer.diff_id()?;
         let Some(origin) = layer.origin() else { return self.recovered(diff_id, asker) };
-        if self.store().has_blob(origin.blob.digest)?.is_none() {
+        let here = self.store().has_blob(origin.blob.digest)?;
+        if here.is_none() {
             self.download(origin, asker)?;
         }
+        // A manifest may say anything of a blob that is not fetched for it.
         let blob = layer_blob(&origin.blob);
+        let blob = LayerBlob { size: here.unwrap_or(blob.size), ..blob };
         self.store().link_blob(diff_id, &blob)?;
         Ok(blob)
     }
