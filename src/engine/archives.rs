@@ -23,7 +23,7 @@ impl Engine {
         out: &mut dyn Write,
         cancel: &Cancel,
     ) -> Result<(), Error> {
-        // Seldom is anything compressed here, and an archive on stdout wants a quiet stderr.
+        // Seldom is anything compressed or fetched here, and an archive on stdout wants a quiet stderr.
         let observer: Arc<dyn Observe> = Arc::new(|_: Event| {});
         let library = Library::new(&self.store, self.client(&[]));
         let asker = Asker { step: None, observer: &observer, cancel };

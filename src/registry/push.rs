@@ -54,11 +54,8 @@ impl Client {
         let is_there = net::block_on(cancel, async {
             let mut retry = Retry::default();
             loop {
-                match push.lend().await {
-                    Ok(Lent::There) => return Ok(true),
-                    // What has come unseen is looked at: nobody has counted its bytes.
-                    Ok(Lent::Mounted) => return push.is_there().await,
-                    Ok(Lent::Begun(_) | Lent::No) => return Ok(false),
+                match push.borrow().await {
+                    Ok(is_there) => return Ok::<_, Error>(is_there),
                     Err(error) => retry.after(error).await?,
                 }
             }
@@ -186,8 +183,8 @@ fn lenders(reference: &Reference, blob: &Descriptor, store: &Store) -> Result<Ve
 
 /// What came of asking for a blob without sending it.
 enum Lent {
-    /// The repository has had it.
-    There,
+    /// The repository has had it, of so many bytes if it tells.
+    There(Option<u64>),
     /// The repository has it now.
     Mounted,
     /// Nobody lends it; it is to be sent where this answer says.
@@ -206,7 +203,7 @@ struct Push<'a> {
 impl Push<'_> {
     async fn attempt(&self) -> Result<(), Error> {
         match self.lend().await? {
-            Lent::There | Lent::Mounted => return Ok(()),
+            Lent::There(_) | Lent::Mounted => return Ok(()),
             Lent::Begun(response) => return self.put(&response).await,
             Lent::No => {}
         }
@@ -215,10 +212,29 @@ impl Push<'_> {
         self.put(&response).await
     }
 
+    /// Has the repository get a blob that nobody here has seen, and holds it against its size; tells whether it has it.
+    async fn borrow(&self) -> Result<bool, Error> {
+        let found = match self.lend().await? {
+            Lent::There(size) => Some(size),
+            Lent::Mounted => self.look().await?,
+            Lent::Begun(_) | Lent::No => None,
+        };
+        match found.flatten() {
+            // Then the manifest that is to name it is wrong, and nobody could pull what is pushed.
+            Some(actual) if actual != self.upload.size => Err(Error::WrongSize {
+                host: self.repository.host().to_owned(),
+                digest: self.upload.digest,
+                expected: self.upload.size,
+                actual,
+            }),
+            _ => Ok(found.is_some()),
+        }
+    }
+
     async fn lend(&self) -> Result<Lent, Error> {
-        if self.is_there().await? {
+        if let Some(size) = self.look().await? {
             tracing::debug!(digest = %self.upload.digest, repository = %self.repository, "the blob is there");
-            return Ok(Lent::There);
+            return Ok(Lent::There(size));
         }
         let mut lent = Lent::No;
         for lender in self.lenders {
@@ -234,22 +250,14 @@ impl Push<'_> {
         Ok(lent)
     }
 
-    async fn is_there(&self) -> Result<bool, Error> {
+    /// Returns how many bytes the repository says that its blob has, if it says; none where it has none.
+    async fn look(&self) -> Result<Option<Option<u64>>, Error> {
         let path = format!("blobs/{}", self.upload.digest);
         let request = Request::new(Method::HEAD, Target::Path(&path), self.scopes());
         let response = self.repository.send(&self.client.transport, &request).await?;
         let length = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        match (response.status(), length) {
-            // Then the manifest that is to name it is wrong, and nobody could pull what is pushed.
-            (StatusCode::OK, Some(actual)) if actual != 0 && actual != self.upload.size => Err(Error::WrongSize {
-                host: self.repository.host().to_owned(),
-                digest: self.upload.digest,
-                expected: self.upload.size,
-                actual,
-            }),
-            // Whatever else it answers, and why, is told better by the request that follows.
-            (status, _) => Ok(status == StatusCode::OK),
-        }
+        // Whatever else it answers, and why, is told better by the request that follows. Some say 0 of everything.
+        Ok((response.status() == StatusCode::OK).then_some(length.filter(|length| *length > 0)))
     }
 
     async fn mount(&self, lender: &str) -> Result<Response, Error> {
